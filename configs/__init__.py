@@ -1,0 +1,1 @@
+"""Configs: each file's `get_config` returns all fields; `default.py` lists them."""

@@ -1,0 +1,110 @@
+"""The list of all config fields: unit, meaning and default. The other configs override some of them.
+
+    python main.py --config configs/default.py
+
+It is ResNet-20 of He et al. 2015 on CIFAR-10; configs/cifar10_resnet.py takes other depths.
+A field written `placeholder(type)` is unset until a config or the command line sets it.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def get_config() -> ConfigDict:
+    """The default of every field."""
+    config = ConfigDict()
+    config.seed = 0  # of initialisation, order, augmentation and dropout
+    config.num_epochs = (
+        164.0  # epochs, the length of the run; steps = round(epochs * images / batch)
+    )
+    config.num_steps = placeholder(int)  # steps; wins over num_epochs when set
+    config.batch_size = 128  # images a step, over all devices
+    config.accumulation = 1  # micro-batches a step; each has its own batch statistics
+    config.eval_batch_size = 500  # images, over all devices
+    config.precision = "float32"  # of the computation: float32 | bfloat16; parameters, statistics
+    # and loss are float32 in both
+    config.augment = "crop(4) flip"  # tokens, left to right: crop(pixels, zero | reflect) | flip |
+    # cutout(pixels); "" for none
+    config.label_smoothing = 0.0  # share of the target spread over all classes
+    config.ema_decay = 0.0  # per step, of an average of parameters and statistics that is evaluated
+    # instead of the last ones; 0: none
+    config.log_every = 100  # steps between rows of metrics.jsonl; a row is the mean since the last
+    config.eval_every = placeholder(
+        int
+    )  # steps between evaluations on the validation images; unset:
+    # once an epoch
+    config.tensorboard = False  # also write TensorBoard event files into WORKDIR/tensorboard
+
+    config.data = data = ConfigDict()
+    data.name = "cifar10"  # a file of resnet_jax/data/datasets
+    data.dir = placeholder(str)  # TFDS's data_dir, which contains cifar10/3.0.2; unset:
+    # TFDS_DATA_DIR, else TFDS's own default
+    data.prepare = False  # download and prepare the data set if it is missing
+    data.validation = 0  # images held out of `train`, the same ones for every seed; 0: train on all
+    data.placement = "device"  # where the images are: device, decoded, in device memory
+
+    config.model = model = ConfigDict()
+    model.design = "original"  # a row of resnet_jax/models/designs.py: original | full_preact
+    # The next four override columns of the design's row. Unset: the row's own; "": nothing.
+    model.branch = placeholder(str)  # tokens of the residual branch
+    model.after = placeholder(str)  # tokens after shortcut and branch have met
+    model.stem = placeholder(
+        str
+    )  # cifar | imagenet (7x7 at stride 2, max-pool) | tokens, where conv
+    # may be conv(kernel, stride, features) and pool is pool(window, stride)
+    model.final = placeholder(str)  # tokens after the last unit
+    model.depth = (
+        20  # layers: three stages: 6n+2, bottleneck 9n+2, wide 6n+4; four: 18, 34, 50, ...
+    )
+    model.width = 1.0  # factor on stage_widths, but not on the stem
+    model.stage_widths = (16, 32, 64)  # channels of each stage; 4 stages: networks for ImageNet
+    model.stage_sizes = placeholder(tuple)  # residual units of each stage; wins over depth when set
+    model.bottleneck = False  # units of 1x1, 3x3 and 1x1 convolutions, four times as wide outside
+    model.bottleneck_width = placeholder(int)  # inner channels a group in the first stage; unset:
+    # the stage's width
+    model.groups = 1  # groups of the convolutions larger than 1x1 (the cardinality of ResNeXt)
+    model.kernels = placeholder(
+        tuple
+    )  # kernel sizes of a unit, pixels; unset: (3, 3), or (1, 3, 1)
+    model.stride_on = "3x3"  # which convolution has a unit's stride: 3x3, the first of that size or
+    # larger | first
+    model.shortcut = "identity"  # identity | none (a plain net)
+    model.projection = "A"  # where the shape changes: A zero-padding | B 1x1 convolution
+    model.combine = "add"  # how the two paths meet: add
+    model.shared_preact = (
+        "paper"  # units whose shortcut starts behind the pre-activation: paper, the
+    )
+    # first and those that change the shape | none | all
+    model.norm = "batch"  # what the token norm stands for: batch | none
+    model.activation = (
+        "relu"  # what the token act stands for: relu | leaky_relu | silu | gelu | elu |
+    )
+    # softplus | identity
+
+    config.optimizer = optimizer = ConfigDict()
+    optimizer.name = "sgd"  # sgd | adamw
+    optimizer.learning_rate = 0.1  # the peak of the schedule
+    optimizer.schedule = "cosine"  # after the warm-up: cosine to 0 | linear to 0 | step | constant
+    optimizer.milestones = (
+        0.5,
+        0.75,
+    )  # fractions of the run at which `step` multiplies the rate ...
+    optimizer.step_factor = 0.1  # ... by this factor
+    optimizer.warmup = 0.0  # fraction of the run
+    optimizer.warmup_shape = "linear"  # linear, from 0 | constant, at warmup_factor
+    optimizer.warmup_factor = 0.1  # of the learning rate, for a constant warm-up
+    optimizer.momentum = 0.9  # of sgd
+    optimizer.nesterov = False  # of sgd
+    optimizer.beta1 = 0.9  # of adamw
+    optimizer.beta2 = 0.999  # of adamw
+    optimizer.epsilon = 1e-8  # of adamw
+    optimizer.weight_decay = 1e-4  # coefficient
+    optimizer.decay_coupling = placeholder(str)  # coupled, the L2 penalty of the papers, before the
+    # momentum | decoupled, after it; unset: coupled for sgd, decoupled for adamw
+    optimizer.decayed = (".*/kernel",)  # patterns of the parameters that decay; ".*": all
+    optimizer.clip_norm = 0.0  # global norm to which gradients are clipped; 0: not
+
+    config.checkpoint = checkpoint = ConfigDict()
+    checkpoint.every = 2000  # steps between checkpoints; the last step is always saved
+    checkpoint.keep = 1  # newest ones kept; the best by validation accuracy is kept beside them
+    return config

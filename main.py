@@ -1,0 +1,25 @@
+"""Trains, resumes and evaluates a residual network; see `python main.py --help` and README.md."""
+
+import sys
+
+from resnet_jax import platform
+
+
+def main() -> int:
+    """Runs the command line; returns the exit code."""
+    platform.prepare()
+    from resnet_jax import cli
+
+    return cli.report(_train)
+
+
+def _train() -> int:
+    from resnet_jax import cli, train
+
+    command = cli.parse(sys.argv[1:])
+    train.train_and_evaluate(command.config, command.workdir)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""Orbax checkpoints: all calls of Orbax are here.
+
+A checkpoint is the whole `TrainState` and a small JSON object. Saving is synchronous: a step that is
+reported as saved is on disk.
+"""
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from resnet_jax import params
+from resnet_jax.errors import ConfigError, WorkdirError
+from resnet_jax.step import TrainState
+
+FOLDER = "checkpoints"
+
+
+def sha256(tree: Any) -> str:
+    """SHA-256 over the leaves sorted by name: name, dtype, shape, bytes."""
+    digest = hashlib.sha256()
+    for name, leaf in sorted(zip(params.names(tree), jax.tree.leaves(tree), strict=True)):
+        array = np.asarray(leaf)
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+class Checkpoints:
+    """The checkpoints of a workdir: the newest `keep`, and the best by validation accuracy.
+
+    Args:
+        workdir: of the run.
+        keep: how many of the newest to keep.
+        read_only: never delete anything, not even what a crash left behind.
+    """
+
+    def __init__(self, workdir: Path, keep: int = 1, *, read_only: bool = False):
+        # Keeping the best alone would let a later, worse step be deleted, and the run go back in time.
+        newest = checkpoint_managers.LatestN(keep)
+        best = checkpoint_managers.BestN(
+            get_metric_fn=_validation_accuracy, n=1, keep_checkpoints_without_metrics=False
+        )
+        self._folder = workdir.absolute() / FOLDER
+        self._manager = ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=checkpoint_managers.AnyPreservationPolicy([newest, best]),
+                best_fn=_validation_accuracy,
+                enable_async_checkpointing=False,
+                cleanup_tmp_directories=not read_only,
+                read_only=read_only,
+            ),
+        )
+
+    def steps(self) -> list[int]:
+        """The steps on disk, in order."""
+        return sorted(self._manager.all_steps())
+
+    def latest_step(self) -> int | None:
+        """The newest step on disk, None if there is none."""
+        return self._manager.latest_step()
+
+    def best_step(self) -> int | None:
+        """The step with the best validation accuracy, None without validation."""
+        return self._manager.best_step()
+
+    def best_accuracy(self) -> float | None:
+        """Its validation accuracy, from disk, so that a resumed run knows it too."""
+        step = self.best_step()
+        return None if step is None else _validation_accuracy(self._manager.metrics(step))
+
+    def save(
+        self, state: TrainState, extra: dict[str, Any], validation_accuracy: float | None = None
+    ) -> None:
+        """Writes a checkpoint named after `state.step`, and returns when it is on disk.
+
+        Args:
+            state: to save.
+            extra: JSON object saved beside it.
+            validation_accuracy: by which the best checkpoint is chosen.
+
+        Raises:
+            WorkdirError: it could not be written; earlier checkpoints are untouched.
+        """
+        step = int(state.step)
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), extra=ocp.args.JsonSave(extra)
+        )
+        metrics = None if validation_accuracy is None else {"accuracy": validation_accuracy}
+        with self._clear_errors(f"step {step} could not be saved"):
+            if not self._manager.save(step, args=args, metrics=metrics, force=True):
+                raise RuntimeError("Orbax refused the step")
+            self._manager.wait_until_finished()
+
+    def restore(self, like: TrainState, step: int) -> tuple[TrainState, dict[str, Any]]:
+        """Reads the checkpoint of `step`.
+
+        Args:
+            like: a state, or shapes with shardings, with the structure to expect.
+            step: one of those on disk.
+
+        Returns:
+            the state, sharded like `like`, and the JSON object saved beside it.
+
+        Raises:
+            WorkdirError: it is damaged, or has another structure.
+        """
+        target = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
+        )
+        args = ocp.args.Composite(
+            state=ocp.args.StandardRestore(target), extra=ocp.args.JsonRestore()
+        )
+        with self._clear_errors(f"step {step} could not be read"):
+            restored = self._manager.restore(step, args=args)
+            return restored.state, restored.extra
+
+    @contextlib.contextmanager
+    def _clear_errors(self, what: str) -> Iterator[None]:
+        """Turns whatever Orbax raises, pages of it at times, into two lines."""
+        # TensorStore's failures leave thousands of log lines behind in asyncio.
+        logger = logging.getLogger("asyncio")
+        before = logger.level
+        logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        except Exception as error:
+            first_line = (str(error) or type(error).__name__).strip().splitlines()[0][:200]
+            raise WorkdirError(
+                f"checkpoint in {self._folder}: {what}: {first_line}\n"
+                "check the disk; to go back to an earlier step, remove this step's folder"
+            ) from error
+        finally:
+            logger.setLevel(before)
+
+    def close(self) -> None:
+        """Releases Orbax's threads."""
+        self._manager.close()
+
+
+def read(workdir: Path, like: TrainState, step: str) -> TrainState:
+    """Reads one checkpoint of a workdir, which may still be training.
+
+    Args:
+        workdir: of a run.
+        like: a state with the structure and the shardings to expect.
+        step: `latest`, `best` (by validation accuracy) or a number.
+
+    Raises:
+        ConfigError: `step` is none of these.
+        WorkdirError: there is no such checkpoint, or it is damaged.
+    """
+    if step not in ("latest", "best") and not step.isdecimal():
+        raise ConfigError(f"--step {step}: expected latest, best or a number")
+    if not (workdir / FOLDER).is_dir():
+        raise WorkdirError(f"{workdir} has no checkpoint yet; run the training first")
+    checkpoints = Checkpoints(workdir, read_only=True)
+    try:
+        known = checkpoints.steps()
+        number = {"latest": checkpoints.latest_step, "best": checkpoints.best_step}.get(step)
+        chosen = number() if number else int(step)
+        if chosen not in known:
+            there = ", ".join(map(str, known)) or "none"
+            raise WorkdirError(f"{workdir} has no {step} checkpoint; the steps saved are: {there}")
+        return checkpoints.restore(like, chosen)[0]
+    finally:
+        checkpoints.close()
+
+
+def _validation_accuracy(metrics: dict[str, float] | None) -> float | None:
+    return None if metrics is None else metrics.get("accuracy")

@@ -1,0 +1,94 @@
+"""Evaluates a workdir: rebuilds network and preprocessing from it and counts every example once.
+
+python -m resnet_jax evaluate runs/cifar10_resnet-s0
+python -m resnet_jax evaluate runs/cifar10_resnet-s0 --step best --split train --json
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("workdir", metavar="WORKDIR", type=Path, help="of a run")
+    parser.add_argument(
+        "--step", default="latest", help="latest (default), best by validation, or a number"
+    )
+    parser.add_argument("--split", help="default: the data set's test split")
+    parser.add_argument("--data-dir", metavar="DIR", help="default: that of the run")
+    parser.add_argument("--batch-size", type=int, help="images at a time; default: that of the run")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints accuracy and loss; returns the exit code."""
+    result = evaluate(args.workdir, args.step, args.split, args.data_dir, args.batch_size)
+    if args.json:
+        print(json.dumps(result))
+    else:
+        right = round(result["accuracy"] * result["examples"])
+        print(
+            f"{args.workdir} at step {result['step']:,}: accuracy {result['accuracy']:.2%} "
+            f"({right:,} of {result['examples']:,}), loss {result['loss']:.4f}"
+        )
+    return 0
+
+
+def evaluate(
+    workdir: Path,
+    step: str = "latest",
+    split: str | None = None,
+    data_dir: str | None = None,
+    batch_size: int | None = None,
+) -> dict[str, Any]:
+    """Evaluates a checkpoint of a run.
+
+    Args:
+        workdir: of the run.
+        step: `latest`, `best` or a number.
+        split: of the data set; None: its test split.
+        data_dir: where the data is; None: where the run had it.
+        batch_size: images at a time; None: as the run.
+
+    Returns:
+        `accuracy` (0..1), `loss`, `examples`, `step`, `parameters`, `state_sha256`.
+
+    Raises:
+        ConfigError: no such split or step.
+        DataError: the data is missing or damaged.
+        WorkdirError: the workdir or its checkpoint is.
+    """
+    from resnet_jax import checkpoint, evaluate, train
+    from resnet_jax import step as steps
+    from resnet_jax import workdir as files
+    from resnet_jax.data import pipeline, source
+    from resnet_jax.errors import ConfigError
+
+    config = files.read_config(workdir)
+    run = train.plan(config)
+    batches = run.recipe.batches
+    split = split or run.dataset.test_split
+    if split not in run.dataset.splits:
+        raise ConfigError(
+            f"--split {split}: {run.dataset.name} has {', '.join(run.dataset.splits)}"
+        )
+    if batch_size is not None and batch_size < 1:
+        raise ConfigError(f"--batch-size {batch_size}: expected a whole number of at least 1")
+    state = steps.init_state(run.recipe, config.seed, run.dataset.image_shape)
+    state = checkpoint.read(workdir, state, step)
+    where = data_dir or config.data.dir
+    source.check(run.dataset, where)
+    examples = pipeline.place(source.load(run.dataset, split, where), batches.mesh)
+    measure = evaluate.compile_evaluation(
+        run.recipe.model, batches, batch_size or config.eval_batch_size
+    )
+    metrics = measure(state.evaluated(), examples)
+    return {
+        **metrics.means(),
+        "examples": metrics.examples(),
+        "step": int(state.step),
+        "parameters": run.parameters,
+        "state_sha256": checkpoint.sha256(state),
+    }

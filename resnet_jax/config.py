@@ -1,0 +1,312 @@
+"""Checks a config before anything is written or downloaded: names, types, ranges, contradictions.
+
+`configs/default.py` lists the fields with their meaning; `RULES` says which values each may have.
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from resnet_jax.data import augment, spec
+from resnet_jax.errors import ConfigError
+from resnet_jax.models import architecture, designs, layers, shortcuts
+
+MAX_POSITIONS = 2**31
+"""Images that a run may show: positions in the stream are 32-bit integers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """Which values a field may have.
+
+    Attributes:
+        expected: in words, after "expected".
+        accepts: value -> whether it is legal.
+        optional: whether the field may be unset.
+    """
+
+    expected: str
+    accepts: Callable[[Any], bool]
+    optional: bool = False
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _integer(low: int, high: float = math.inf, *, optional: bool = False) -> Rule:
+    limit = f"at least {low}" if math.isinf(high) else f"from {low} to {high:g}"
+    return Rule(f"a whole number {limit}", lambda v: _is_int(v) and low <= v <= high, optional)
+
+
+def _number(low: float, high: float = math.inf, *, open_low: bool = False) -> Rule:
+    """Finite numbers from `low` up to, but without, `high`."""
+    limit = f"above {low:g}" if open_low else f"at least {low:g}"
+    limit += "" if math.isinf(high) else f" and below {high:g}"
+
+    def accepts(v: Any) -> bool:
+        if not (_is_int(v) or isinstance(v, float)) or not math.isfinite(v):
+            return False
+        return (low < v if open_low else low <= v) and v < high
+
+    return Rule(f"a finite number {limit}", accepts)
+
+
+def _choice(*choices: str, optional: bool = False) -> Rule:
+    return Rule("one of " + ", ".join(choices), lambda v: v in choices, optional)
+
+
+def _integers(low: int, *, optional: bool = False) -> Rule:
+    def accepts(v: Any) -> bool:
+        return isinstance(v, tuple) and v != () and all(_is_int(x) and x >= low for x in v)
+
+    return Rule(f"a tuple of whole numbers of at least {low}, such as (3,3)", accepts, optional)
+
+
+def _increasing_fractions(v: Any) -> bool:
+    numbers = isinstance(v, tuple) and all(isinstance(x, int | float) and 0 < x < 1 for x in v)
+    return numbers and list(v) == sorted(set(v))
+
+
+_BOOLEAN = Rule("true or false", lambda v: isinstance(v, bool))
+_TEXT = Rule("text", lambda v: isinstance(v, str))
+_OPTIONAL_TEXT = dataclasses.replace(_TEXT, optional=True)
+
+RULES: Mapping[str, Rule] = {
+    "seed": _integer(0, 2**32 - 1),
+    "num_epochs": _number(0, open_low=True),
+    "num_steps": _integer(1, optional=True),
+    "batch_size": _integer(1),
+    "accumulation": _integer(1),
+    "eval_batch_size": _integer(1),
+    "precision": _choice("float32", "bfloat16"),
+    "augment": _TEXT,
+    "label_smoothing": _number(0, 1),
+    "ema_decay": _number(0, 1),
+    "log_every": _integer(1),
+    "eval_every": _integer(1, optional=True),
+    "tensorboard": _BOOLEAN,
+    "data.name": _choice(*spec.names()),
+    "data.dir": _OPTIONAL_TEXT,
+    "data.prepare": _BOOLEAN,
+    "data.validation": _integer(0),
+    "data.placement": _choice("device"),
+    "model.design": _choice(*designs.DESIGNS),
+    "model.branch": _OPTIONAL_TEXT,
+    "model.after": _OPTIONAL_TEXT,
+    "model.stem": _OPTIONAL_TEXT,
+    "model.final": _OPTIONAL_TEXT,
+    "model.depth": _integer(1),
+    "model.width": _number(0, open_low=True),
+    "model.stage_widths": _integers(1),
+    "model.stage_sizes": _integers(1, optional=True),
+    "model.bottleneck": _BOOLEAN,
+    "model.bottleneck_width": _integer(1, optional=True),
+    "model.groups": _integer(1),
+    "model.kernels": Rule(
+        "a tuple of odd kernel sizes, such as (3,3)",
+        lambda v: isinstance(v, tuple) and v and all(_is_int(x) and x > 0 and x % 2 for x in v),
+        optional=True,
+    ),
+    "model.stride_on": _choice("3x3", "first"),
+    "model.shortcut": _choice(*shortcuts.SHORTCUTS),
+    "model.projection": _choice(*shortcuts.PROJECTIONS),
+    "model.combine": _choice(*shortcuts.COMBINES),
+    "model.shared_preact": _choice("paper", "none", "all"),
+    "model.norm": _choice(*layers.NORMS),
+    "model.activation": _choice(*layers.ACTIVATIONS),
+    "optimizer.name": _choice("sgd", "adamw"),
+    "optimizer.learning_rate": _number(0, open_low=True),
+    "optimizer.schedule": _choice("cosine", "linear", "step", "constant"),
+    "optimizer.milestones": Rule("increasing fractions of the run", _increasing_fractions),
+    "optimizer.step_factor": _number(0, open_low=True),
+    "optimizer.warmup": _number(0, 1),
+    "optimizer.warmup_shape": _choice("linear", "constant"),
+    "optimizer.warmup_factor": _number(0, open_low=True),
+    "optimizer.momentum": _number(0, 1),
+    "optimizer.nesterov": _BOOLEAN,
+    "optimizer.beta1": _number(0, 1),
+    "optimizer.beta2": _number(0, 1),
+    "optimizer.epsilon": _number(0, open_low=True),
+    "optimizer.weight_decay": _number(0),
+    "optimizer.decay_coupling": _choice("coupled", "decoupled", optional=True),
+    "optimizer.decayed": Rule(
+        "a tuple of patterns, such as ('.*/kernel',)",
+        lambda v: isinstance(v, tuple) and all(isinstance(x, str) for x in v),
+    ),
+    "optimizer.clip_norm": _number(0),
+    "checkpoint.every": _integer(1),
+    "checkpoint.keep": _integer(1),
+}
+"""Dotted field name -> rule; the names are those of `configs/default.py` (tested)."""
+
+
+def flatten(config: Mapping, prefix: str = "") -> dict[str, Any]:
+    """The fields of a config by dotted name, in its order."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping | ConfigDict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def expected(field: str) -> str:
+    """What `field` may be, in words.
+
+    Raises:
+        ConfigError: there is no such field; names the nearest one.
+    """
+    if field not in RULES:
+        near = difflib.get_close_matches(field, RULES, n=1)
+        hint = f"did you mean {near[0]}?" if near else "configs/default.py lists the fields"
+        raise ConfigError(f"config.{field} is no field; {hint}")
+    rule = RULES[field]
+    return rule.expected + (", or unset" if rule.optional else "")
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks a whole config.
+
+    Raises:
+        ConfigError: the first thing that is wrong: the field, its value and what to type.
+    """
+    flat = flatten(config)
+    for field, value in flat.items():
+        words = expected(field)
+        rule = RULES[field]
+        if not (rule.accepts(value) if value is not None else rule.optional):
+            raise ConfigError(f"config.{field}={value!r}: expected {words}")
+    missing = [field for field in RULES if field not in flat]
+    if missing:
+        raise ConfigError(f"the config lacks {', '.join(missing)}; start from configs/default.py")
+    _check_data(config)
+    _check_optimizer(config.optimizer)
+    if config.batch_size % config.accumulation:
+        raise ConfigError(
+            f"config.accumulation={config.accumulation} does not divide "
+            f"config.batch_size={config.batch_size}; choose a divisor"
+        )
+    if config.model.bottleneck_width and not config.model.bottleneck:
+        raise ConfigError(
+            "config.model.bottleneck_width is set but the units are basic; "
+            "add --config.model.bottleneck=true or leave it unset"
+        )
+    dataset = spec.get(config.data.name)
+    augment.parse(config.augment, dataset.image_shape)
+    architecture.build(config.model, dataset.num_classes)
+
+
+def _check_data(config: ConfigDict) -> None:
+    dataset = spec.get(config.data.name)
+    images = dataset.splits["train"]
+    if config.data.validation >= images:
+        raise ConfigError(
+            f"config.data.validation={config.data.validation} leaves nothing to train on; "
+            f"{dataset.name} has {images} training images"
+        )
+    if num_steps(config) * config.batch_size >= MAX_POSITIONS:
+        raise ConfigError(
+            f"the run would show {num_steps(config) * config.batch_size:.3g} images, the limit is "
+            f"{MAX_POSITIONS:.3g}; lower config.num_epochs or config.num_steps"
+        )
+
+
+def _check_optimizer(optimizer: ConfigDict) -> None:
+    if optimizer.name == "adamw" and optimizer.decay_coupling == "coupled":
+        raise ConfigError(
+            "config.optimizer.decay_coupling='coupled' contradicts config.optimizer.name='adamw'; "
+            "leave it unset, or write 'decoupled'"
+        )
+    if optimizer.nesterov and (optimizer.name != "sgd" or optimizer.momentum == 0):
+        raise ConfigError(
+            "config.optimizer.nesterov=True needs config.optimizer.name='sgd' and a momentum above 0"
+        )
+    if optimizer.schedule == "step" and optimizer.milestones[:1] < (optimizer.warmup,):
+        raise ConfigError(
+            f"config.optimizer.warmup={optimizer.warmup} lasts beyond the first of "
+            f"config.optimizer.milestones={optimizer.milestones}; make it shorter"
+        )
+
+
+def check_devices(config: ConfigDict, devices: int) -> None:
+    """Checks that every device gets as many images of a micro-batch as the others.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    micro_batch = config.batch_size // config.accumulation
+    if micro_batch % devices:
+        below = micro_batch // devices * devices or devices
+        raise ConfigError(
+            f"{devices} devices do not divide a micro-batch of {micro_batch} images "
+            f"(config.batch_size / config.accumulation); write, say, "
+            f"--config.batch_size={below * config.accumulation}"
+        )
+
+
+def train_examples(config: ConfigDict) -> int:
+    """Images that a run trains on, those held out for validation taken off."""
+    return spec.get(config.data.name).splits["train"] - config.data.validation
+
+
+def num_steps(config: ConfigDict) -> int:
+    """Steps of the run: `num_steps`, else `num_epochs` in steps, at least 1."""
+    if config.num_steps is not None:
+        return config.num_steps
+    return max(1, round(config.num_epochs * train_examples(config) / config.batch_size))
+
+
+def to_json(config: ConfigDict) -> str:
+    """The resolved config as indented JSON, one field a line."""
+    return json.dumps(config.to_dict(), indent=2) + "\n"
+
+
+def from_json(text: str) -> ConfigDict:
+    """The config that `to_json` wrote; it is data only and not yet validated.
+
+    Raises:
+        ValueError: not JSON, or not an object.
+    """
+
+    def restore(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: restore(item) for key, item in value.items()}
+        return tuple(value) if isinstance(value, list) else value
+
+    data = json.loads(text)
+    if not isinstance(data, dict):
+        raise ValueError("not a JSON object")
+    return ConfigDict(restore(data))
+
+
+def parse_arguments(text: str | None, **defaults: Any) -> dict[str, Any]:
+    """Reads what follows the colon of `--config FILE:ARG,...`, for a config's `get_config`.
+
+    Args:
+        text: `name=value` pairs separated by commas; None or "" for none.
+        **defaults: the arguments that exist; a value is read as its default's type.
+
+    Raises:
+        ConfigError: an unknown argument, or a value of another type.
+    """
+    values = dict(defaults)
+    legal = ", ".join(f"{name}={value}" for name, value in defaults.items()) or "none"
+    for item in (text or "").split(",") if text else ():
+        name, equals, value = item.partition("=")
+        if not equals or name not in defaults:
+            raise ConfigError(f"config argument {item!r}: the arguments are {legal}")
+        kind = type(defaults[name])
+        try:
+            values[name] = kind(value)
+        except ValueError:
+            raise ConfigError(
+                f"config argument {item!r}: {value!r} is no {kind.__name__}"
+            ) from None
+    return values

@@ -1,0 +1,123 @@
+"""Batches as pure functions of (seed, position): gathered, normalised and augmented on the device."""
+
+import dataclasses
+import math
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from resnet_jax import rng, sharding
+from resnet_jax.data import augment
+from resnet_jax.data.order import images_at, images_at_numpy
+from resnet_jax.data.source import Examples
+from resnet_jax.data.spec import Dataset
+from resnet_jax.tokens import Token
+
+_HELD_OUT_SEED = 0
+"""The seed of the permutation whose beginning is held out: one validation set for all runs."""
+
+
+@flax.struct.dataclass
+class DeviceExamples:
+    """A split in device memory, replicated: uint8 [N, H, W, C] and int32 [N]."""
+
+    images: jax.Array
+    labels: jax.Array
+
+    def __len__(self) -> int:
+        return self.labels.shape[0]
+
+
+def place(examples: Examples, mesh: Mesh) -> DeviceExamples:
+    """Copies a split to every device of the mesh."""
+    whole = sharding.replicated(mesh)
+    return DeviceExamples(
+        images=jax.device_put(examples.images, whole), labels=jax.device_put(examples.labels, whole)
+    )
+
+
+def hold_out(examples: Examples, count: int) -> tuple[Examples, Examples]:
+    """Cuts `count` images off for validation, the same ones for every seed.
+
+    They are drawn at random, since a split may be sorted by class.
+
+    Returns:
+        the remaining and the held-out examples, both in their original order.
+    """
+    order = images_at_numpy(_HELD_OUT_SEED, np.arange(len(examples)), len(examples))
+    held_out, kept = np.sort(order[:count]), np.sort(order[count:])
+    return tuple(Examples(examples.images[i], examples.labels[i]) for i in (kept, held_out))
+
+
+@dataclasses.dataclass(frozen=True)
+class Batches:
+    """How images become batches.
+
+    Attributes:
+        mean, std: per channel, of images scaled to 0..1.
+        augment: parsed tokens.
+        mesh: a batch is split over its axis `data`.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: tuple[Token, ...]
+    mesh: Mesh
+
+    @classmethod
+    def create(cls, dataset: Dataset, augment_text: str, mesh: Mesh) -> "Batches":
+        """For a data set and the text of `config.augment`."""
+        parsed = augment.parse(augment_text, dataset.image_shape)
+        return cls(dataset.mean, dataset.std, parsed, mesh)
+
+    def train(
+        self, examples: DeviceExamples, seed: jax.Array, positions: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """The augmented images at `positions` of the stream.
+
+        Args:
+            examples: the training split.
+            seed: uint32 [].
+            positions: integers [B].
+
+        Returns:
+            images float32 [B, H, W, C] and labels int32 [B], split over the mesh.
+        """
+        # The constraint is what makes each device gather and augment its own rows only;
+        # without it every device computes the whole batch, with the same result.
+        positions = self._split(positions)
+        index = self._split(images_at(seed, positions, len(examples)))
+        keys = rng.keys_at(seed, rng.Stream.AUGMENT, positions)
+        images = augment.apply(self.augment, self.normalise(examples.images[index]), keys)
+        return self._split(images), self._split(examples.labels[index])
+
+    def evaluation(
+        self, examples: DeviceExamples, start: jax.Array, size: int
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The images `start` to `start + size` as they are, padded behind the last one.
+
+        Returns:
+            images float32 [size, H, W, C], labels int32 [size], and mask bool [size], false for
+            padding, all split over the mesh.
+        """
+        rows = self._split(start + jnp.arange(size, dtype=jnp.int32))
+        index = jnp.minimum(rows, len(examples) - 1)
+        images = self._split(self.normalise(examples.images[index]))
+        return images, self._split(examples.labels[index]), self._split(rows < len(examples))
+
+    def evaluation_size(self, requested: int, examples: int) -> int:
+        """The batch size that comes next to `requested` and that the devices divide."""
+        devices = self.mesh.devices.size
+        return math.ceil(min(requested, examples) / devices) * devices
+
+    def normalise(self, images: jax.Array) -> jax.Array:
+        """From uint8 [..., C] to float32 with mean 0 and standard deviation 1 per channel."""
+        scale = jnp.asarray([1 / (255 * s) for s in self.std], jnp.float32)
+        shift = jnp.asarray([m / s for m, s in zip(self.mean, self.std, strict=True)], jnp.float32)
+        return images.astype(jnp.float32) * scale - shift
+
+    def _split(self, x: jax.Array) -> jax.Array:
+        return jax.lax.with_sharding_constraint(x, sharding.split_batch(self.mesh))

@@ -1,0 +1,234 @@
+"""The layers behind the tokens of a design string.
+
+`VOCABULARY` says which tokens exist; `Layers` applies them, left to right, inside the Flax module whose
+`__call__` is running, so that parameters get their names there.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from resnet_jax.models import initializers
+from resnet_jax.tokens import (
+    REQUIRED,
+    Argument,
+    Signature,
+    Token,
+    expression,
+    integer,
+    number,
+    word,
+)
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": nn.relu,
+    "leaky_relu": nn.leaky_relu,
+    "silu": nn.silu,
+    "gelu": nn.gelu,
+    "elu": nn.elu,
+    "softplus": nn.softplus,
+    "identity": lambda x: x,
+}
+NORMS = ("batch", "none")
+
+VOCABULARY = {
+    "conv": Signature("the next convolution of the unit"),
+    "norm": Signature("normalisation", (Argument("kind", word(*NORMS), None),)),
+    "act": Signature("activation", (Argument("kind", word(*ACTIVATIONS), None),)),
+    "bias": Signature("a learned scalar, added; starts at 0"),
+    "gain": Signature("a learned scalar factor", (Argument("start", number(), 1.0),)),
+    "scale": Signature("a learned factor per channel", (Argument("start", number(), 1.0),)),
+    "mul": Signature("a fixed factor", (Argument("factor", expression("L", "l"), REQUIRED),)),
+    "se": Signature("squeeze-and-excitation", (Argument("reduction", integer(1), 16),)),
+    "drop": Signature("dropout", (Argument("rate", number(0.0, 1.0), REQUIRED),)),
+}
+"""The tokens of `branch`, `after` and `final`."""
+
+STEM_VOCABULARY = VOCABULARY | {
+    "conv": Signature(
+        "a convolution",
+        (
+            Argument("kernel", integer(1), 3),
+            Argument("stride", integer(1), 1),
+            Argument("features", integer(1), None),
+        ),
+    ),
+    "pool": Signature(
+        "max pooling", (Argument("window", integer(1), 3), Argument("stride", integer(1), 2))
+    ),
+}
+"""The tokens of `stem`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvSpec:
+    """A square convolution: output channels, kernel and stride in pixels, groups."""
+
+    features: int
+    kernel: int
+    stride: int = 1
+    groups: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerOptions:
+    """What all layers of a network share.
+
+    Attributes:
+        norm: kind of `norm` tokens that name none, one of `NORMS`.
+        activation: kind of `act` tokens that name none, a key of `ACTIVATIONS`.
+        conv_bias: whether convolutions have a bias per channel.
+        dtype: of the computation; parameters and statistics are float32.
+    """
+
+    norm: str = "batch"
+    activation: str = "relu"
+    conv_bias: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+
+def convolution(spec: ConvSpec, options: LayerOptions, name: str) -> nn.Conv:
+    """A convolution with symmetric zero padding of (kernel - 1) // 2 pixels.
+
+    `SAME` would pad unevenly at stride 2 and so differ from the published networks.
+    """
+    return nn.Conv(
+        spec.features,
+        (spec.kernel, spec.kernel),
+        strides=(spec.stride, spec.stride),
+        padding=((spec.kernel - 1) // 2,) * 2,
+        feature_group_count=spec.groups,
+        use_bias=options.conv_bias,
+        kernel_init=initializers.he_normal,
+        dtype=options.dtype,
+        name=name,
+    )
+
+
+def normalise(x: jax.Array, kind: str, options: LayerOptions, name: str, train: bool) -> jax.Array:
+    """Normalises `x` [B, H, W, C]; batch statistics are those of the global batch (biased variance)."""
+    if kind == "none":
+        return x
+    return nn.BatchNorm(
+        use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=options.dtype, name=name
+    )(x)
+
+
+class Bias(nn.Module):
+    """Adds a learned scalar (Zhang et al. 2019, arXiv 1901.09321, section 3)."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x + self.param("bias", nn.initializers.zeros, ()).astype(x.dtype)
+
+
+class Gain(nn.Module):
+    """Multiplies by a learned scalar (Fixup, SkipInit, ReZero)."""
+
+    start: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x * self.param("gain", nn.initializers.constant(self.start), ()).astype(x.dtype)
+
+
+class Scale(nn.Module):
+    """Multiplies each channel by a learned factor (LayerScale, Touvron et al. 2021, arXiv 2103.17239)."""
+
+    start: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        start = nn.initializers.constant(self.start)
+        return x * self.param("scale", start, (x.shape[-1],)).astype(x.dtype)
+
+
+class SqueezeExcitation(nn.Module):
+    """Rescales channels by a gate computed from their means (Hu et al. 2018, arXiv 1709.01507, sec. 3)."""
+
+    reduction: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels = x.shape[-1]
+        squeezed = max(1, channels // self.reduction)
+
+        def dense(features: int, name: str) -> nn.Dense:
+            init = initializers.lecun_normal
+            return nn.Dense(features, kernel_init=init, dtype=self.dtype, name=name)
+
+        means = jnp.mean(x, axis=(1, 2), keepdims=True)
+        gate = nn.sigmoid(dense(channels, "expand")(nn.relu(dense(squeezed, "squeeze")(means))))
+        return x * gate
+
+
+class Layers:
+    """Applies tokens within the current Flax module.
+
+    Layers are named by kind and count in order of use: `conv1`, `norm1`, `conv2`.
+
+    Args:
+        options: shared by the network's layers.
+        convs: what the `conv` tokens stand for, in order.
+        train: whether batch statistics are used and dropout is active.
+        index: number of this residual unit, from 1; `l` in expressions.
+        units: residual units in the network; `L` in expressions.
+        numbered: whether a kind that is used once still gets a number.
+    """
+
+    def __init__(
+        self,
+        options: LayerOptions,
+        convs: Sequence[ConvSpec],
+        *,
+        train: bool,
+        index: int = 1,
+        units: int = 1,
+        numbered: bool = True,
+    ):
+        self._options = options
+        self._convs: Iterator[ConvSpec] = iter(convs)
+        self._train = train
+        self._depth = {"L": units, "l": index}
+        self._numbered = numbered
+        self._used: dict[str, int] = {}
+
+    def __call__(self, tokens: Sequence[Token], x: jax.Array) -> jax.Array:
+        """Applies `tokens` to `x` [B, H, W, C]."""
+        kinds = [token.name for token in tokens]
+        for token in tokens:
+            self._used[token.name] = self._used.get(token.name, 0) + 1
+            numbered = self._numbered or kinds.count(token.name) > 1
+            name = f"{token.name}{self._used[token.name]}" if numbered else token.name
+            x = self._apply(token, x, name)
+        return x
+
+    def _apply(self, token: Token, x: jax.Array, name: str) -> jax.Array:
+        options = self._options
+        match token.name, token.arguments:
+            case "conv", _:
+                return convolution(next(self._convs), options, name)(x)
+            case "norm", (kind,):
+                return normalise(x, kind or options.norm, options, name, self._train)
+            case "act", (kind,):
+                return ACTIVATIONS[kind or options.activation](x)
+            case "bias", _:
+                return Bias(name=name)(x)
+            case "gain", (start,):
+                return Gain(start, name=name)(x)
+            case "scale", (start,):
+                return Scale(start, name=name)(x)
+            case "mul", (factor,):
+                return x * jnp.asarray(factor.value(**self._depth), x.dtype)
+            case "se", (reduction,):
+                return SqueezeExcitation(reduction, options.dtype, name=name)(x)
+            case "drop", (rate,):
+                return nn.Dropout(rate, deterministic=not self._train, name=name)(x)
+            case "pool", (window, stride):
+                pad = ((window - 1) // 2,) * 2
+                return nn.max_pool(x, (window, window), (stride, stride), padding=(pad, pad))
+        raise ValueError(f"no layer for the token {token}")

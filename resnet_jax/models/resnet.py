@@ -1,0 +1,80 @@
+"""The network around the units: stem, stages, final tokens, global average pool, head."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from resnet_jax.models import initializers
+from resnet_jax.models.layers import ConvSpec, LayerOptions, Layers
+from resnet_jax.models.unit import Unit, UnitSpec
+from resnet_jax.tokens import Token
+
+
+class TokenLayers(nn.Module):
+    """The layers of a token string outside the units: the stem, or what follows the last unit."""
+
+    tokens: tuple[Token, ...]
+    convs: tuple[ConvSpec, ...]
+    options: LayerOptions
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        return Layers(self.options, self.convs, train=train, numbered=False)(self.tokens, x)
+
+
+class Stage(nn.Module):
+    """Residual units `block1`, `block2`, ...; the first may change the shape."""
+
+    units: tuple[UnitSpec, ...]
+    options: LayerOptions
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        for number, spec in enumerate(self.units, 1):
+            x = Unit(spec, self.options, name=f"block{number}")(x, train)
+        return x
+
+
+class ResNet(nn.Module):
+    """A residual network for classification.
+
+    Built from a config by `architecture.build`. Parameters are named `stem/conv/kernel`,
+    `stage2/block3/conv1/kernel`, `stage2/block1/projection/conv/kernel`, `final/norm/scale`,
+    `head/kernel`.
+
+    Attributes:
+        stem, final: tokens before the first and after the last unit.
+        stem_convs: what the stem's `conv` tokens stand for.
+        stages: the units of each stage.
+        num_classes: number of logits.
+        options: shared by all layers.
+    """
+
+    stem: tuple[Token, ...]
+    stem_convs: tuple[ConvSpec, ...]
+    stages: tuple[tuple[UnitSpec, ...], ...]
+    final: tuple[Token, ...]
+    num_classes: int
+    options: LayerOptions
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Computes logits.
+
+        Args:
+            images: float32 [B, H, W, C], normalised.
+            train: use the batch's statistics, update the running ones (collection `batch_stats`,
+                to be passed as mutable) and drop out (random key `dropout`).
+
+        Returns:
+            float32 [B, num_classes].
+        """
+        x = images.astype(self.options.dtype)
+        x = TokenLayers(self.stem, self.stem_convs, self.options, name="stem")(x, train)
+        for number, units in enumerate(self.stages, 1):
+            x = Stage(units, self.options, name=f"stage{number}")(x, train)
+        x = TokenLayers(self.final, (), self.options, name="final")(x, train)
+        # The mean and the head are float32 in every precision: a loss in bfloat16 has 8 bits.
+        features = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+        head = nn.Dense(self.num_classes, kernel_init=initializers.head_normal, name="head")
+        return head(features)

@@ -1,0 +1,63 @@
+"""The path around the residual branch, and how the two paths meet.
+
+Each choice is a function in a table; a config names it by its key.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from resnet_jax.models.layers import ConvSpec, LayerOptions, convolution, normalise
+
+
+def pad_channels(x: jax.Array, features: int, stride: int) -> jax.Array:
+    """Option A: subsample, and add zero channels, half before and half behind.
+
+    He et al. 2015, arXiv 1512.03385, section 3.3 (A). It has no parameters.
+
+    Args:
+        x: [B, H, W, C].
+        features: output channels, at least C.
+        stride: pixels.
+
+    Returns:
+        [B, ceil(H / stride), ceil(W / stride), features].
+    """
+    missing = features - x.shape[-1]
+    channels = (missing // 2, missing - missing // 2)
+    return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), channels))
+
+
+class Projection(nn.Module):
+    """Option B: a strided 1x1 convolution (He et al. 2015, arXiv 1512.03385, section 3.3).
+
+    Attributes:
+        features: output channels.
+        stride: pixels.
+        norm: whether a normalisation follows.
+        options: shared by the network's layers.
+    """
+
+    features: int
+    stride: int
+    norm: bool
+    options: LayerOptions
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        x = convolution(ConvSpec(self.features, 1, self.stride), self.options, "conv")(x)
+        if self.norm:
+            x = normalise(x, self.options.norm, self.options, "norm", train)
+        return x
+
+
+PROJECTIONS = ("A", "B")
+"""How the shortcut crosses a change of shape: zero-padding, or a 1x1 convolution."""
+
+SHORTCUTS = ("identity", "none")
+"""What the shortcut carries: its input, or nothing (a plain net)."""
+
+COMBINES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {"add": jnp.add}
+"""How shortcut and branch meet: `(shortcut, branch) -> output`, all [B, H, W, C]."""

@@ -1,0 +1,53 @@
+"""Names of parameters, and patterns on them: the one place where a rule meets a parameter."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from resnet_jax.errors import ConfigError
+
+
+def names(tree: Any) -> list[str]:
+    """The name of every leaf, such as `stage2/block3/conv1/kernel`, in the order of `jax.tree`."""
+    return [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def count(tree: Any) -> int:
+    """Number of scalars in a tree of arrays or shapes."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def match(tree: Any, patterns: Sequence[str], field: str) -> Any:
+    """Which leaves match any of `patterns`.
+
+    Args:
+        tree: a tree of parameters, arrays or shapes.
+        patterns: regular expressions on whole names.
+        field: the config field that holds the patterns, for error messages.
+
+    Returns:
+        a tree of the same structure with a bool per leaf.
+
+    Raises:
+        ConfigError: a pattern is no regular expression, or matches nothing, which is a typing error.
+    """
+    known = names(tree)
+    for pattern in patterns:
+        try:
+            hits = any(re.fullmatch(pattern, name) for name in known)
+        except re.error as error:
+            raise ConfigError(f"config.{field}: {pattern!r} is no pattern: {error}") from None
+        if not hits:
+            near = difflib.get_close_matches(pattern, known, n=2, cutoff=0.3) or known[:2]
+            raise ConfigError(
+                f"config.{field}: {pattern!r} matches no parameter; names are like {', '.join(near)}"
+            )
+    matched = [any(re.fullmatch(pattern, name) for pattern in patterns) for name in known]
+    return jax.tree.unflatten(jax.tree.structure(tree), matched)

@@ -1,0 +1,229 @@
+"""The training state, and the pure functions that advance and evaluate it."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from resnet_jax import rng, sharding
+from resnet_jax.data.pipeline import Batches, DeviceExamples
+from resnet_jax.metrics import Metrics
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that a run carries from step to step; nothing else is state.
+
+    Attributes:
+        step: int32 [], number of completed updates.
+        seed: uint32 []; data, not a constant, so that all seeds share one compiled program.
+        params: float32 parameters.
+        batch_stats: float32 running statistics.
+        opt_state: of the Optax chain.
+        ema: averages of `params` and `batch_stats`, or {} where `ema_decay` is 0.
+    """
+
+    step: jax.Array
+    seed: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    ema: Any
+
+    def evaluated(self) -> dict[str, Any]:
+        """The variables to evaluate: the averages where there are any, else the last ones."""
+        return self.ema or {"params": self.params, "batch_stats": self.batch_stats}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a training step needs to know.
+
+    Attributes:
+        model: maps images to logits.
+        optimizer: the Optax chain.
+        batches: how images become batches.
+        batch_size: images a step, over all devices.
+        accumulation: micro-batches a step.
+        label_smoothing: share of the target spread over all classes.
+        ema_decay: per step; 0 for no average.
+    """
+
+    model: nn.Module
+    optimizer: optax.GradientTransformation
+    batches: Batches
+    batch_size: int
+    accumulation: int = 1
+    label_smoothing: float = 0.0
+    ema_decay: float = 0.0
+
+
+def init_variables(model: nn.Module, seed: int, image_shape: tuple[int, int, int]) -> dict:
+    """Initial `params` and `batch_stats` (float32) of a network for images [H, W, C].
+
+    The forward pass is only traced, never computed: initial values in the same program as the
+    network are constants to XLA:CPU, which computes wrong numbers from some (jaxlib 0.10.2).
+    """
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    variables = model.lazy_init(rng.key(seed, rng.Stream.INIT), images, train=False)
+    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+
+
+def init_state(recipe: Recipe, seed: int, image_shape: tuple[int, int, int]) -> TrainState:
+    """The state before the first step, on every device of the mesh."""
+    variables = init_variables(recipe.model, seed, image_shape)
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        seed=jnp.asarray(seed, jnp.uint32),
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        opt_state=recipe.optimizer.init(variables["params"]),
+        ema=jax.tree.map(jnp.array, variables) if recipe.ema_decay else {},
+    )
+    return jax.device_put(state, sharding.replicated(recipe.batches.mesh))
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
+    """Cross-entropy per example against smoothed one-hot targets.
+
+    Args:
+        logits: float32 [B, classes].
+        labels: int32 [B].
+        smoothing: share of the target spread evenly over all classes (Szegedy et al. 2016, arXiv
+            1512.00567, section 7).
+
+    Returns:
+        float32 [B].
+    """
+    targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, smoothing))
+
+
+def _gradients(
+    recipe: Recipe, state: TrainState, examples: DeviceExamples
+) -> tuple[Any, Any, Metrics]:
+    """Gradients and metrics of the step's batch, and the batch statistics behind it.
+
+    Micro-batches are taken in order, and each is normalised by its own statistics, as if it were a
+    smaller batch; what is linear, the gradient, is averaged. The loop is unrolled on a CPU, where
+    XLA's convolutions are slow inside one.
+    """
+    size = recipe.batch_size // recipe.accumulation
+    # Positions may exceed 2**31 / batch in products of int32, so they are computed as uint32.
+    start = state.step.astype(jnp.uint32) * jnp.uint32(recipe.batch_size)
+    layer_key = jax.random.fold_in(rng.key(state.seed, rng.Stream.LAYERS), state.step)
+
+    def loss(params: Any, batch_stats: Any, number: jax.Array) -> tuple[jax.Array, tuple]:
+        positions = start + number * jnp.uint32(size) + jnp.arange(size, dtype=jnp.uint32)
+        images, labels = recipe.batches.train(examples, state.seed, positions)
+        logits, updated = recipe.model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            images,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.fold_in(layer_key, number)},
+        )
+        losses = cross_entropy(logits, labels, recipe.label_smoothing)
+        metrics = Metrics.of_batch(losses, logits, labels)
+        return losses.mean(), (updated.get("batch_stats", batch_stats), metrics)
+
+    def micro_step(number: jax.Array, carry: tuple) -> tuple:
+        total, batch_stats, metrics = carry
+        gradients, (batch_stats, counted) = jax.grad(loss, has_aux=True)(
+            state.params, batch_stats, number
+        )
+        return jax.tree.map(jnp.add, total, gradients), batch_stats, metrics.merge(counted)
+
+    first, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(
+        state.params, state.batch_stats, jnp.uint32(0)
+    )
+    carry = (first, batch_stats, metrics)
+    if recipe.accumulation > 1 and sharding.on_accelerator(recipe.batches.mesh):
+        carry = jax.lax.fori_loop(
+            1, recipe.accumulation, lambda i, c: micro_step(i.astype(jnp.uint32), c), carry
+        )
+    else:
+        for number in range(1, recipe.accumulation):
+            carry = micro_step(jnp.uint32(number), carry)
+    gradients, batch_stats, metrics = carry
+    if recipe.accumulation > 1:
+        gradients = jax.tree.map(lambda g: g / recipe.accumulation, gradients)
+    return gradients, batch_stats, metrics
+
+
+def train_step(
+    recipe: Recipe, state: TrainState, examples: DeviceExamples
+) -> tuple[TrainState, Metrics]:
+    """One update on the batch that belongs to `state.step`.
+
+    Returns:
+        the next state, and loss and accuracy over the batch, before the update.
+    """
+    gradients, batch_stats, metrics = _gradients(recipe, state, examples)
+    updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema = state.ema
+    if recipe.ema_decay:
+        now = {"params": params, "batch_stats": batch_stats}
+        ema = optax.incremental_update(now, ema, 1 - recipe.ema_decay)
+    state = state.replace(
+        step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
+    )
+    return state, metrics
+
+
+def eval_step(
+    model: nn.Module,
+    batches: Batches,
+    size: int,
+    variables: dict[str, Any],
+    examples: DeviceExamples,
+    start: jax.Array,
+) -> Metrics:
+    """Loss and accuracy over the images `start` to `start + size`, as far as they exist."""
+    images, labels, mask = batches.evaluation(examples, start, size)
+    logits = model.apply(variables, images, train=False)
+    return Metrics.of_batch(cross_entropy(logits, labels), logits, labels, mask)
+
+
+StepFunction = Callable[[TrainState, Metrics, DeviceExamples, int], tuple[TrainState, Metrics]]
+
+
+def compile_steps(recipe: Recipe, *, fused: bool | None = None) -> StepFunction:
+    """A function `(state, metrics, examples, count) -> (state, metrics)` that runs `count` steps.
+
+    It adds their metrics to those given. The state is donated: do not use the given one afterwards.
+
+    Args:
+        recipe: what to do.
+        fused: run all steps in one dispatch, as a loop on the device. Default: on accelerators.
+    """
+    mesh = recipe.batches.mesh
+    whole = sharding.replicated(mesh)
+
+    def one(state: TrainState, metrics: Metrics, examples: DeviceExamples) -> tuple:
+        state, counted = train_step(recipe, state, examples)
+        return state, metrics.merge(counted)
+
+    if sharding.on_accelerator(mesh) if fused is None else fused:
+
+        def many(
+            state: TrainState, metrics: Metrics, examples: DeviceExamples, count: jax.Array
+        ) -> tuple:
+            return jax.lax.fori_loop(0, count, lambda _, c: one(*c, examples), (state, metrics))
+
+        return jax.jit(many, donate_argnums=0, out_shardings=whole)
+
+    step = jax.jit(one, donate_argnums=0, out_shardings=whole)
+
+    def repeat(state: TrainState, metrics: Metrics, examples: DeviceExamples, count: int) -> tuple:
+        for _ in range(count):
+            state, metrics = step(state, metrics, examples)
+        return state, metrics
+
+    return repeat

@@ -1,0 +1,298 @@
+"""The training run: build, restore, step, evaluate, save, report."""
+
+import dataclasses
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from resnet_jax import checkpoint, console, evaluate, optimizer, params, sharding, step, writer
+from resnet_jax import config as configs
+from resnet_jax import workdir as files
+from resnet_jax.data import pipeline, prepare, source, spec
+from resnet_jax.errors import DataError, NonFiniteError
+from resnet_jax.metrics import Metrics
+from resnet_jax.models import architecture
+from resnet_jax.step import Recipe, TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Everything that follows from a config and the devices, before data or files are touched.
+
+    Attributes:
+        config: validated.
+        dataset: what it trains on.
+        steps: length of the run.
+        learning_rate: by step.
+        recipe: for `step.train_step`.
+        parameters: number of trainable scalars.
+    """
+
+    config: ConfigDict
+    dataset: spec.Dataset
+    steps: int
+    learning_rate: optax.Schedule
+    recipe: Recipe
+    parameters: int
+
+    @property
+    def devices(self) -> list[jax.Device]:
+        return list(self.recipe.batches.mesh.devices.flat)
+
+
+def plan(config: ConfigDict, devices: list[jax.Device] | None = None) -> Plan:
+    """Checks a config and builds the network and the optimizer for `devices`, all if None.
+
+    Raises:
+        ConfigError: see `config.validate`.
+    """
+    configs.validate(config)
+    mesh = sharding.make_mesh(devices)
+    configs.check_devices(config, mesh.devices.size)
+    dataset = spec.get(config.data.name)
+    model = build_model(config, dataset)
+    shapes = jax.eval_shape(lambda: step.init_variables(model, 0, dataset.image_shape))["params"]
+    steps = configs.num_steps(config)
+    learning_rate = optimizer.schedule(config.optimizer, steps)
+    recipe = Recipe(
+        model=model,
+        optimizer=optimizer.create(config.optimizer, learning_rate, shapes),
+        batches=pipeline.Batches.create(dataset, config.augment, mesh),
+        batch_size=config.batch_size,
+        accumulation=config.accumulation,
+        label_smoothing=config.label_smoothing,
+        ema_decay=config.ema_decay,
+    )
+    return Plan(config, dataset, steps, learning_rate, recipe, params.count(shapes))
+
+
+def build_model(config: ConfigDict, dataset: spec.Dataset) -> architecture.ResNet:
+    """The network of a config for the classes of a data set."""
+    dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[config.precision]
+    return architecture.build(config.model, dataset.num_classes, dtype)
+
+
+def train_and_evaluate(
+    config: ConfigDict, workdir: Path, devices: list[jax.Device] | None = None
+) -> dict[str, Any]:
+    """Trains, or continues, the run of `config` in `workdir`, and evaluates the test images once.
+
+    Args:
+        config: fields as in `configs/default.py`.
+        workdir: made if missing; see the README for what it will hold.
+        devices: all of them if None.
+
+    Returns:
+        the content of `result.json`; at once if the run had finished before.
+
+    Raises:
+        UserError: one of `errors.py`; what was saved before stays valid.
+    """
+    run = plan(config, devices)
+    finished = files.read_result(workdir)
+    if finished is None:
+        _ensure_data(config, run.dataset)
+    files.claim(workdir, config)
+    if finished is not None:
+        print(f"{workdir} has finished; its result again:")
+        print(console.describe_result(finished, console.network_name(config.model), workdir))
+        return finished
+    files.write_json(workdir / files.VERSIONS, files.versions(run.devices))
+    for line in console.describe(config, run.dataset, run.parameters, run.devices):
+        print(line)
+    print(f"workdir   {workdir}", flush=True)
+    checkpoints = checkpoint.Checkpoints(workdir, config.checkpoint.keep)
+    try:
+        result = _Run(run, workdir, checkpoints).complete()
+    finally:
+        checkpoints.close()
+    print(console.describe_result(result, console.network_name(config.model), workdir), flush=True)
+    return result
+
+
+def _ensure_data(config: ConfigDict, dataset: spec.Dataset) -> None:
+    """Checks that the data set is there, or prepares it if the config says so."""
+    try:
+        source.check(dataset, config.data.dir)
+    except DataError:
+        if not config.data.prepare:
+            raise
+        prepare.prepare(dataset, source.data_dir(config.data.dir))
+
+
+class _Run:
+    """One process's share of a run: from the newest checkpoint, or from nothing, to the end."""
+
+    def __init__(self, run: Plan, workdir: Path, checkpoints: checkpoint.Checkpoints):
+        self._plan = run
+        self._config = config = run.config
+        self._workdir = workdir
+        self._checkpoints = checkpoints
+        self._mesh = run.recipe.batches.mesh
+        examples = source.load(run.dataset, "train", config.data.dir)
+        kept, held_out = pipeline.hold_out(examples, config.data.validation)
+        self._examples = pipeline.place(kept, self._mesh)
+        self._held_out = pipeline.place(held_out, self._mesh) if len(held_out) else None
+        self._run_steps = step.compile_steps(run.recipe)
+        self._evaluate = evaluate.compile_evaluation(
+            run.recipe.model, run.recipe.batches, config.eval_batch_size
+        )
+        self._eval_every = config.eval_every or max(
+            1, round(configs.train_examples(config) / config.batch_size)
+        )
+        self._began = time.perf_counter()
+        self._seconds_before = 0.0
+        self._saved: int | None = None
+
+    def complete(self) -> dict[str, Any]:
+        """Trains to the last step, evaluates, and writes the result."""
+        state, metrics = self._start()
+        done = int(state.step)
+        self._writers = writer.create(self._workdir, done, tensorboard=self._config.tensorboard)
+        self._progress = console.Progress(self._plan.steps, done, self._config.batch_size)
+        try:
+            state = self._train(state, metrics, done)
+            self._progress.close()
+            return self._finish(state)
+        finally:
+            self._progress.close()
+            for each in self._writers:
+                each.close()
+
+    def _start(self) -> tuple[TrainState, Metrics]:
+        """The newest checkpoint, else the initial state; and the metrics not yet logged."""
+        state = step.init_state(
+            self._plan.recipe, self._config.seed, self._plan.dataset.image_shape
+        )
+        metrics, newest = Metrics.empty(), self._checkpoints.latest_step()
+        if newest is not None:
+            state, extra = self._checkpoints.restore(state, newest)
+            metrics = Metrics.from_json(extra["unlogged"])
+            self._seconds_before, self._saved = extra["seconds"], newest
+            print(f"resume    from step {newest:,} of {self._plan.steps:,}", flush=True)
+        return state, self._on_mesh(metrics)
+
+    def _train(self, state: TrainState, metrics: Metrics, done: int) -> TrainState:
+        """Takes the remaining steps. Rows are fetched one dispatch late, so the device never waits."""
+        row: tuple[int, Metrics] | None = None
+        previous = metrics
+        while done < self._plan.steps:
+            count = self._until_next_event(done)
+            state, metrics = self._run_steps(state, metrics, self._examples, count)
+            done += count
+            if row is not None:
+                self._log(*row)
+                row = None
+            # Waiting for the dispatch before keeps the device busy and this process close to it.
+            jax.block_until_ready(previous)
+            previous = metrics
+            self._progress.advance(done)
+            if done % self._config.log_every == 0 or done == self._plan.steps:
+                row, metrics = (done, metrics), self._on_mesh(Metrics.empty())
+            evaluates = self._held_out is not None and done % self._eval_every == 0
+            saves = done % self._config.checkpoint.every == 0 or done == self._plan.steps
+            if evaluates or saves:
+                if row is not None:
+                    self._log(*row)
+                    row = None
+                accuracy = self._validate(state, done) if evaluates else None
+                self._save(state, metrics, accuracy, due=saves)
+                self._progress.pause()
+        return state
+
+    def _until_next_event(self, done: int) -> int:
+        """Steps to dispatch at once: on a CPU one, on accelerators up to the next event."""
+        if not sharding.on_accelerator(self._mesh):
+            return 1
+        every = [self._config.log_every, self._config.checkpoint.every]
+        every += [self._eval_every] if self._held_out is not None else []
+        return min(self._plan.steps - done, *(period - done % period for period in every))
+
+    def _on_mesh(self, metrics: Metrics) -> Metrics:
+        return jax.device_put(metrics, sharding.replicated(self._mesh))
+
+    def _row(self, at: int, split: str, metrics: Metrics) -> dict[str, Any]:
+        """A row of metrics; its learning rate is that of the update that led to step `at`."""
+        means = metrics.means()
+        row = {
+            "step": at,
+            "epoch": at * self._config.batch_size / len(self._examples),
+            "split": split,
+            "loss": means["loss"],
+            "accuracy": means["accuracy"],
+            "learning_rate": float(self._plan.learning_rate(at - 1)),
+            "images_per_second": self._progress.images_per_second() if split == "train" else None,
+        }
+        if not math.isfinite(row["loss"]):
+            raise NonFiniteError(
+                self._not_finite(f"the {split} loss is {row['loss']} at step {at}")
+            )
+        for each in self._writers:
+            each.write(row)
+        self._progress.row(row)
+        return row
+
+    def _log(self, at: int, metrics: Metrics) -> None:
+        self._row(at, "train", metrics)
+
+    def _not_finite(self, what: str) -> str:
+        saved = "nothing was saved" if self._saved is None else f"step {self._saved} is saved"
+        return (
+            f"{what}; {saved} in {self._workdir}\n"
+            f"try a lower config.optimizer.learning_rate (now "
+            f"{self._config.optimizer.learning_rate:g}), a longer config.optimizer.warmup or "
+            "config.optimizer.clip_norm, in another --workdir"
+        )
+
+    def _validate(self, state: TrainState, at: int) -> float:
+        metrics = self._evaluate(state.evaluated(), self._held_out)
+        return self._row(at, "validation", metrics)["accuracy"]
+
+    def _save(
+        self, state: TrainState, metrics: Metrics, accuracy: float | None, *, due: bool
+    ) -> None:
+        """Saves if it is due, or if the validation accuracy is the best so far."""
+        best = self._checkpoints.best_accuracy()
+        improved = accuracy is not None and (best is None or accuracy > best)
+        if not (due or improved):
+            return
+        if not _finite(state):
+            raise NonFiniteError(self._not_finite(f"the state is not finite at step {state.step}"))
+        extra = {"unlogged": metrics.to_json(), "seconds": self._seconds()}
+        self._checkpoints.save(state, extra, accuracy)
+        self._saved = int(state.step)
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.perf_counter() - self._began
+
+    def _finish(self, state: TrainState) -> dict[str, Any]:
+        dataset, config = self._plan.dataset, self._config
+        test = pipeline.place(source.load(dataset, dataset.test_split, config.data.dir), self._mesh)
+        metrics = self._evaluate(state.evaluated(), test)
+        row = self._row(int(state.step), "test", metrics)
+        result = {
+            "test_accuracy": row["accuracy"],
+            "test_loss": row["loss"],
+            "test_examples": metrics.examples(),
+            "step": int(state.step),
+            "seed": config.seed,
+            "parameters": self._plan.parameters,
+            "state_sha256": checkpoint.sha256(state),
+            "seconds": self._seconds(),
+            "images_per_second": self._progress.images_per_second(),
+        }
+        files.write_json(self._workdir / files.RESULT, result)
+        return result
+
+
+def _finite(state: TrainState) -> bool:
+    """Whether every number of the state is finite."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+    return all(np.isfinite(leaf).all() for leaf in leaves)

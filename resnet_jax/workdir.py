@@ -1,0 +1,157 @@
+"""The files of a working directory, except the checkpoints and the metrics: `checkpoint.py`, `writer.py`."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from resnet_jax import __version__, config
+from resnet_jax.errors import WorkdirError
+
+CONFIG, VERSIONS, METRICS, RESULT = "config.json", "versions.json", "metrics.jsonl", "result.json"
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
+
+NOT_PART_OF_THE_RUN = re.compile(
+    r"data\.(dir|prepare|placement)|tensorboard|checkpoint\..*|eval_batch_size"
+)
+"""Fields that do not change a run's result, and may differ when it is continued."""
+
+
+def default_path(config_path: str, arguments: str | None, seed: int) -> Path:
+    """`runs/<config>-<arguments>-s<seed>`."""
+    parts = [Path(config_path).stem, *([arguments] if arguments else []), f"s{seed}"]
+    return Path("runs") / re.sub(r"[^\w.,=+-]", "_", "-".join(parts))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file so that a reader, or a crash, finds the old content or the new.
+
+    Raises:
+        WorkdirError: the directory cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise WorkdirError(
+            f"cannot write {path}: {error.strerror}; free space, or choose another --workdir"
+        ) from None
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """The config that a workdir was made with, validated.
+
+    Raises:
+        WorkdirError: there is none, or it is damaged.
+        ConfigError: this version of the code cannot run it.
+    """
+    path = workdir / CONFIG
+    try:
+        stored = config.from_json(path.read_text())
+    except FileNotFoundError:
+        raise WorkdirError(
+            f"{workdir} has no {CONFIG}: it is no workdir of a run; "
+            "name the directory that main.py printed as 'workdir'"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise WorkdirError(
+            f"{path} is damaged ({error}); restore it, or train again in another --workdir"
+        ) from None
+    config.validate(stored)
+    return stored
+
+
+def claim(workdir: Path, new: ConfigDict) -> None:
+    """Makes `workdir` that of the run `new`, or finds that it is already.
+
+    Raises:
+        WorkdirError: it belongs to another run; names the fields that differ.
+    """
+    path = workdir / CONFIG
+    if path.exists():
+        before, after = config.flatten(read_config(workdir)), config.flatten(new)
+        changed = [
+            f"{field}: {before[field]!r} there, {after[field]!r} now"
+            for field in after
+            if before[field] != after[field] and not NOT_PART_OF_THE_RUN.fullmatch(field)
+        ]
+        if changed:
+            raise WorkdirError(
+                f"{workdir} holds another run ({'; '.join(changed)});\n"
+                "repeat that run's command to continue it, or choose another --workdir"
+            )
+        return
+    if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+        raise WorkdirError(
+            f"{workdir} exists and is no workdir of a run; choose another --workdir, or empty it"
+        )
+    write_atomically(path, config.to_json(new))
+
+
+def versions(devices: list[jax.Device]) -> dict[str, Any]:
+    """Packages, devices and the state of the code, as far as they are known."""
+    installed = {}
+    for package in PACKAGES:
+        try:
+            installed[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            installed[package] = None
+    commit, clean = _git_state()
+    return {
+        "resnet_jax": __version__,
+        "python": sys.version.split()[0],
+        "packages": installed,
+        "device_kind": devices[0].device_kind,
+        "platform": devices[0].platform,
+        "device_count": len(devices),
+        "git_commit": commit,
+        "git_clean": clean,
+    }
+
+
+def _git_state() -> tuple[str | None, bool | None]:
+    """The commit of the code and whether the tree is clean; None, None outside a repository."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(here), *words]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=10
+        ).stdout
+
+    try:
+        return git("rev-parse", "HEAD").strip(), not git("status", "--porcelain").strip()
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def read_result(workdir: Path) -> dict[str, Any] | None:
+    """The result of a finished run, None if the run has not finished."""
+    path = workdir / RESULT
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise WorkdirError(
+            f"{path} is damaged ({error}); delete it and repeat the run's command"
+        ) from None
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Writes indented JSON atomically."""
+    write_atomically(path, json.dumps(value, indent=2) + "\n")
