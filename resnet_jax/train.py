@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from resnet_jax import checkpoint, console, evaluate, optimizer, params, sharding, step, writer
 from resnet_jax import config as configs
 from resnet_jax import workdir as files
-from resnet_jax.data import pipeline, prepare, source, spec
+from resnet_jax.data import pipeline, source, spec
 from resnet_jax.errors import DataError, NonFiniteError
 from resnet_jax.metrics import Metrics
 from resnet_jax.models import architecture
@@ -124,6 +124,8 @@ def _ensure_data(config: ConfigDict, dataset: spec.Dataset) -> None:
     except DataError:
         if not config.data.prepare:
             raise
+        from resnet_jax.data import prepare  # imports TFDS, which a prepared run can do without
+
         prepare.prepare(dataset, source.data_dir(config.data.dir))
 
 

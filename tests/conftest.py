@@ -1,5 +1,20 @@
 """Every test runs on eight virtual CPU devices, without a network and without TensorFlow."""
 
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+# Many tests, and the programs they start, compile the same small networks: compile each once.
+# The workers of one test run share the directory, and it goes when the run ends.
+_RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+_CACHE = Path(tempfile.gettempdir()) / f"resnet_jax-tests-{_RUN}"
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_CACHE)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+
 import jax
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
 """From the fields of `config.model` to a network: depths, widths, and what a design string implies."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax.numpy as jnp
@@ -49,15 +49,24 @@ def build(model: Any, num_classes: int, dtype: jnp.dtype = jnp.float32) -> ResNe
             raise ConfigError(
                 f"{field} may not hold 'conv'; convolutions belong into config.model.branch"
             )
-    kinds = {token.name for token in branch + after}
-    has_norm = "norm" in kinds and model.norm != "none"
+    stem, stem_convs = _stem(design.stem, model.stage_widths[0])
+    units = sum(stage_sizes(model))
+    every_unit = range(1, units + 1)
+    _check_factors("config.model.branch", branch, every_unit, units)
+    _check_factors("config.model.after", after, every_unit, units)
+    _check_factors("config.model.stem", stem, (0,), units)
+    _check_factors("config.model.final", final, (units,), units)
+    has_norm = any(
+        token.name == "norm" and (token.arguments[0] or model.norm) != "none"
+        for token in branch + after
+    )
+    has_bias = any(token.name == "bias" for token in branch + after)
     options = LayerOptions(
         norm=model.norm,
         activation=model.activation,
-        conv_bias=not has_norm and "bias" not in kinds,
+        conv_bias=not (has_norm or has_bias),
         dtype=dtype,
     )
-    stem, stem_convs = _stem(design.stem, model.stage_widths[0])
     return ResNet(
         stem=stem,
         stem_convs=stem_convs,
@@ -126,9 +135,10 @@ def _repeat_to(branch: tuple[Token, ...], convs: int, kernels: tuple) -> tuple[T
     if len(places) == convs:
         return branch
     if len(places) != 2 or convs < 2:
+        legal = f"2 or {convs}" if convs > 2 else str(convs)
         raise ConfigError(
-            f"config.model.branch has {len(places)} 'conv' but config.model.kernels={kernels} names {convs}; "
-            f"write 2 or {convs} of them, or set config.model.kernels"
+            f"config.model.branch has {len(places)} 'conv', but a unit has {convs} convolutions, of the "
+            f"sizes {kernels}; write {legal} 'conv', or name {len(places)} sizes in config.model.kernels"
         )
     first, second = places
     between = branch[first + 1 : second + 1]
@@ -196,7 +206,7 @@ def _stages(
             stride = 2 if stage > 0 and block == 0 else 1
             convs = _unit_convs(model, stage, kernels, stride, features)
             reshapes = stride > 1 or convs[-1].features != features
-            _check_unit(model, branch + after, features, convs, index, units)
+            _check_projection(model, features, convs[-1].features)
             specs.append(
                 UnitSpec(
                     branch=branch,
@@ -231,6 +241,11 @@ def _unit_convs(
     widths = [inner] * len(kernels)
     if model.bottleneck:
         widths[-1] = EXPANSION * width
+    if min(widths) < 1:
+        raise ConfigError(
+            f"config.model.width={model.width} (config.model.bottleneck_width={model.bottleneck_width}) "
+            f"leaves a convolution in stage {stage + 1} without channels; write a larger one"
+        )
     spatial = [i for i, kernel in enumerate(kernels) if kernel > 1]
     strided = spatial[0] if spatial and model.stride_on == "3x3" else 0
     specs = []
@@ -246,25 +261,26 @@ def _unit_convs(
     return tuple(specs)
 
 
-def _check_unit(
-    model: Any,
-    unit_tokens: tuple[Token, ...],
-    inputs: int,
-    convs: tuple[ConvSpec, ...],
-    index: int,
-    units: int,
-) -> None:
+def _check_projection(model: Any, inputs: int, features: int) -> None:
     """Finds out now what would otherwise fail while the network is traced."""
-    if model.projection == "A" and model.shortcut != "none" and convs[-1].features < inputs:
+    if model.projection == "A" and model.shortcut != "none" and features < inputs:
         raise ConfigError(
-            f"config.model.projection='A' cannot shrink {inputs} channels to {convs[-1].features}; "
+            f"config.model.projection='A' cannot shrink {inputs} channels to {features}; "
             "write config.model.projection='B'"
         )
-    for token in unit_tokens:
-        if token.name == "mul":
+
+
+def _check_factors(
+    field: str, sequence: tuple[Token, ...], indices: Iterable[int], units: int
+) -> None:
+    """Checks that `mul` has a value wherever it stands; `indices` are the `l` it will be given."""
+    for token in sequence:
+        if token.name != "mul":
+            continue
+        for index in indices:
             try:
                 token.arguments[0].value(L=units, l=index)
             except ValueError as error:
                 raise ConfigError(
-                    f"config.model.branch: {token} {error} at unit l={index} of L={units}"
+                    f"{field}: {token} {error}, for l={index} and L={units}"
                 ) from None

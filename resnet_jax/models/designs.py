@@ -1,4 +1,4 @@
-"""Named residual designs: one row of strings each (DESIGN LANGUAGE in `unit.py`)."""
+"""Named residual designs: one row of strings each (`unit.py` says what they mean)."""
 
 import dataclasses
 

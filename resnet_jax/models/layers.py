@@ -175,7 +175,8 @@ class Layers:
         options: shared by the network's layers.
         convs: what the `conv` tokens stand for, in order.
         train: whether batch statistics are used and dropout is active.
-        index: number of this residual unit, from 1; `l` in expressions.
+        index: number of this residual unit, from 1; `l` in expressions. It is 0 in the stem, and
+            `units` behind the last unit.
         units: residual units in the network; `L` in expressions.
         numbered: whether a kind that is used once still gets a number.
     """
@@ -186,8 +187,8 @@ class Layers:
         convs: Sequence[ConvSpec],
         *,
         train: bool,
-        index: int = 1,
-        units: int = 1,
+        index: int,
+        units: int,
         numbered: bool = True,
     ):
         self._options = options

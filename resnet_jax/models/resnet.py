@@ -11,15 +11,32 @@ from resnet_jax.tokens import Token
 
 
 class TokenLayers(nn.Module):
-    """The layers of a token string outside the units: the stem, or what follows the last unit."""
+    """The layers of a token string outside the units: the stem, or what follows the last unit.
+
+    Attributes:
+        tokens: what to apply.
+        convs: what the `conv` tokens stand for.
+        options: shared by the network's layers.
+        index, units: units so far, and in the network.
+    """
 
     tokens: tuple[Token, ...]
     convs: tuple[ConvSpec, ...]
     options: LayerOptions
+    index: int
+    units: int
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        return Layers(self.options, self.convs, train=train, numbered=False)(self.tokens, x)
+        layers = Layers(
+            self.options,
+            self.convs,
+            train=train,
+            index=self.index,
+            units=self.units,
+            numbered=False,
+        )
+        return layers(self.tokens, x)
 
 
 class Stage(nn.Module):
@@ -69,11 +86,12 @@ class ResNet(nn.Module):
         Returns:
             float32 [B, num_classes].
         """
-        x = images.astype(self.options.dtype)
-        x = TokenLayers(self.stem, self.stem_convs, self.options, name="stem")(x, train)
+        options, total = self.options, sum(map(len, self.stages))
+        x = images.astype(options.dtype)
+        x = TokenLayers(self.stem, self.stem_convs, options, 0, total, name="stem")(x, train)
         for number, units in enumerate(self.stages, 1):
-            x = Stage(units, self.options, name=f"stage{number}")(x, train)
-        x = TokenLayers(self.final, (), self.options, name="final")(x, train)
+            x = Stage(units, options, name=f"stage{number}")(x, train)
+        x = TokenLayers(self.final, (), options, total, total, name="final")(x, train)
         # The mean and the head are float32 in every precision: a loss in bfloat16 has 8 bits.
         features = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
         head = nn.Dense(self.num_classes, kernel_init=initializers.head_normal, name="head")

@@ -117,7 +117,7 @@ def run_python(script, dataset, archive, tmp_path, *paths):
     root = Path(spec.__file__).parents[2]
     path = os.pathsep.join(str(path) for path in (*paths, root))
     program = textwrap.dedent(prelude) + textwrap.dedent(script)
-    environment = {**os.environ, "PYTHONPATH": path}
+    environment = {**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path)}
     return subprocess.run([sys.executable, "-c", program], env=environment).returncode
 
 

@@ -1,0 +1,60 @@
+import jax
+import numpy as np
+import pytest
+
+from resnet_jax import evaluate, step, train
+from resnet_jax.data import pipeline
+
+
+@pytest.fixture
+def examples():
+    """103 images, a number that no batch size here divides."""
+    random = np.random.default_rng(1)
+    images = random.integers(0, 256, (103, 8, 8, 1), dtype=np.uint8)
+    return pipeline.Examples(images, random.integers(0, 10, 103).astype(np.int32))
+
+
+def measure(config, examples, devices, batch_size, *, fused=False):
+    plan = train.plan(config, jax.devices()[:devices])
+    batches = plan.recipe.batches
+    variables = step.init_state(plan.recipe, 0, (8, 8, 1)).evaluated()
+    function = evaluate.compile_evaluation(plan.recipe.model, batches, batch_size, fused=fused)
+    return function(variables, pipeline.place(examples, batches.mesh))
+
+
+@pytest.fixture
+def expected(tiny_config, examples):
+    """Loss and accuracy by a plain NumPy loop over single logits."""
+    plan = train.plan(tiny_config, jax.devices()[:1])
+    variables = step.init_variables(plan.recipe.model, 0, (8, 8, 1))
+    mean, std = (np.asarray(x, np.float32) for x in (plan.dataset.mean, plan.dataset.std))
+    images = (examples.images / np.float32(255) - mean) / std
+    logits = np.asarray(plan.recipe.model.apply(variables, images, train=False), np.float64)
+    losses, right = [], 0
+    for row, label in zip(logits, examples.labels, strict=True):
+        losses.append(np.log(np.exp(row).sum()) - row[label])
+        right += row.argmax() == label
+    return np.mean(losses), right / len(losses)
+
+
+@pytest.mark.parametrize(
+    ("devices", "batch_size"), [(1, 1), (1, 10), (1, 103), (1, 1000), (2, 9), (8, 16), (8, 1000)]
+)
+def test_every_example_counts_once_for_any_batch_size_and_device_count(
+    tiny_config, examples, expected, devices, batch_size
+):
+    metrics = measure(tiny_config, examples, devices, batch_size)
+    assert metrics.examples() == 103
+    assert metrics.means()["accuracy"] == expected[1]
+    assert metrics.means()["loss"] == pytest.approx(expected[0], rel=1e-5)
+
+
+def test_one_dispatch_counts_the_same(tiny_config, examples, expected):
+    metrics = measure(tiny_config, examples, 1, 10, fused=True)
+    assert metrics.examples() == 103
+    assert metrics.means()["accuracy"] == expected[1]
+
+
+def test_evaluation_changes_no_statistics_and_needs_no_key(tiny_config, examples):
+    first = measure(tiny_config, examples, 1, 50).means()
+    assert measure(tiny_config, examples, 1, 50).means() == first
