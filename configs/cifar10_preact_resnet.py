@@ -18,7 +18,7 @@ from resnet_jax.config import parse_arguments
 
 def get_config(argument: str | None = None) -> ConfigDict:
     """See the module's docstring for the arguments."""
-    arguments = parse_arguments(argument, depth=110, bottleneck=0)
+    arguments = parse_arguments(argument, depth=110, bottleneck=False)
     config = cifar10_resnet.get_config(f"depth={arguments['depth']},recipe=paper")
     config.model.design = "full_preact"
     if arguments["bottleneck"]:

@@ -3,7 +3,8 @@
     python main.py --config configs/default.py
 
 It is ResNet-20 of He et al. 2015 on CIFAR-10; configs/cifar10_resnet.py takes other depths.
-A field written `placeholder(type)` is unset until a config or the command line sets it.
+A field written `placeholder(type)` is unset until a config or the command line sets it; there
+`None` unsets it again.
 """
 
 from ml_collections import ConfigDict
@@ -14,9 +15,8 @@ def get_config() -> ConfigDict:
     """The default of every field."""
     config = ConfigDict()
     config.seed = 0  # of initialisation, order, augmentation and dropout
-    config.num_epochs = (
-        164.0  # epochs, the length of the run; steps = round(epochs * images / batch)
-    )
+    config.num_epochs = 164.0  # epochs, the length of the run;
+    # steps = round(epochs * images / batch_size)
     config.num_steps = placeholder(int)  # steps; wins over num_epochs when set
     config.batch_size = 128  # images a step, over all devices
     config.accumulation = 1  # micro-batches a step; each has its own batch statistics
@@ -29,10 +29,8 @@ def get_config() -> ConfigDict:
     config.ema_decay = 0.0  # per step, of an average of parameters and statistics that is evaluated
     # instead of the last ones; 0: none
     config.log_every = 100  # steps between rows of metrics.jsonl; a row is the mean since the last
-    config.eval_every = placeholder(
-        int
-    )  # steps between evaluations on the validation images; unset:
-    # once an epoch
+    config.eval_every = placeholder(int)  # steps between evaluations on the validation images,
+    # which data.validation holds out; unset: once an epoch
     config.tensorboard = False  # also write TensorBoard event files into WORKDIR/tensorboard
 
     config.data = data = ConfigDict()
@@ -48,14 +46,10 @@ def get_config() -> ConfigDict:
     # The next four override columns of the design's row. Unset: the row's own; "": nothing.
     model.branch = placeholder(str)  # tokens of the residual branch
     model.after = placeholder(str)  # tokens after shortcut and branch have met
-    model.stem = placeholder(
-        str
-    )  # cifar | imagenet (7x7 at stride 2, max-pool) | tokens, where conv
-    # may be conv(kernel, stride, features) and pool is pool(window, stride)
+    model.stem = placeholder(str)  # cifar | imagenet (7x7 at stride 2, max-pool) | tokens, where
+    # conv may be conv(kernel, stride, features) and pool is pool(window, stride)
     model.final = placeholder(str)  # tokens after the last unit
-    model.depth = (
-        20  # layers: three stages: 6n+2, bottleneck 9n+2, wide 6n+4; four: 18, 34, 50, ...
-    )
+    model.depth = 20  # layers: three stages: 6n+2, bottleneck 9n+2, wide 6n+4; four: 18, 34, ...
     model.width = 1.0  # factor on stage_widths, but not on the stem
     model.stage_widths = (16, 32, 64)  # channels of each stage; 4 stages: networks for ImageNet
     model.stage_sizes = placeholder(tuple)  # residual units of each stage; wins over depth when set
@@ -63,33 +57,25 @@ def get_config() -> ConfigDict:
     model.bottleneck_width = placeholder(int)  # inner channels a group in the first stage; unset:
     # the stage's width
     model.groups = 1  # groups of the convolutions larger than 1x1 (the cardinality of ResNeXt)
-    model.kernels = placeholder(
-        tuple
-    )  # kernel sizes of a unit, pixels; unset: (3, 3), or (1, 3, 1)
+    model.kernels = placeholder(tuple)  # kernel sizes of a unit, pixels; unset: (3, 3), or
+    # (1, 3, 1) in a bottleneck
     model.stride_on = "3x3"  # which convolution has a unit's stride: 3x3, the first of that size or
     # larger | first
     model.shortcut = "identity"  # identity | none (a plain net)
     model.projection = "A"  # where the shape changes: A zero-padding | B 1x1 convolution
     model.combine = "add"  # how the two paths meet: add
-    model.shared_preact = (
-        "paper"  # units whose shortcut starts behind the pre-activation: paper, the
-    )
-    # first and those that change the shape | none | all
+    model.shared_preact = "paper"  # units whose shortcut starts behind the pre-activation: paper,
+    # the first and those that change the shape | none | all
     model.norm = "batch"  # what the token norm stands for: batch | none
-    model.activation = (
-        "relu"  # what the token act stands for: relu | leaky_relu | silu | gelu | elu |
-    )
-    # softplus | identity
+    model.activation = "relu"  # what the token act stands for: relu | leaky_relu | silu | gelu |
+    # elu | softplus | identity
 
     config.optimizer = optimizer = ConfigDict()
     optimizer.name = "sgd"  # sgd | adamw
     optimizer.learning_rate = 0.1  # the peak of the schedule
     optimizer.schedule = "cosine"  # after the warm-up: cosine to 0 | linear to 0 | step | constant
-    optimizer.milestones = (
-        0.5,
-        0.75,
-    )  # fractions of the run at which `step` multiplies the rate ...
-    optimizer.step_factor = 0.1  # ... by this factor
+    optimizer.milestones = (0.5, 0.75)  # of `step`, fractions of the run at which the rate is ...
+    optimizer.step_factor = 0.1  # ... multiplied by this factor
     optimizer.warmup = 0.0  # fraction of the run
     optimizer.warmup_shape = "linear"  # linear, from 0 | constant, at warmup_factor
     optimizer.warmup_factor = 0.1  # of the learning rate, for a constant warm-up

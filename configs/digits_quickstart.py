@@ -9,7 +9,7 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    """ResNet-14 on 8x8 images; shifts instead of flips, since a mirrored digit is none."""
+    """ResNet-8 on 8x8 images; shifts instead of flips, since a mirrored digit is none."""
     config = default.get_config()
     config.data.name = "digits"
     config.num_epochs = 20.0

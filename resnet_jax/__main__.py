@@ -5,6 +5,7 @@ python -m resnet_jax COMMAND ...
 
 import argparse
 import ast
+import difflib
 import importlib
 import pkgutil
 import sys
@@ -19,7 +20,7 @@ class _Parser(argparse.ArgumentParser):
     """Raises instead of exiting, so that every mistake is reported in one way."""
 
     def error(self, message: str) -> None:
-        raise ConfigError(f"{message}\n{self.format_usage().strip()}")
+        raise ConfigError(f"{message}\n{' '.join(self.format_usage().split())}")
 
 
 def summaries() -> dict[str, str]:
@@ -50,7 +51,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("command", metavar="COMMAND", help=argparse.SUPPRESS)
     first = parser.parse_args(arguments[:1] or ["--help"])
     if first.command not in known:
-        raise ConfigError(f"no command {first.command!r}; the commands are: {', '.join(known)}")
+        near = difflib.get_close_matches(first.command, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"the commands are: {', '.join(known)}"
+        raise ConfigError(f"no command {first.command!r}; {hint}")
     module = importlib.import_module(f"resnet_jax.commands.{first.command}")
     command = _Parser(
         prog=f"python -m resnet_jax {first.command}",

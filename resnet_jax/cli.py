@@ -4,12 +4,14 @@ import argparse
 import dataclasses
 import difflib
 import importlib.util
+import inspect
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
 from resnet_jax import config as configs
 from resnet_jax import workdir
@@ -55,9 +57,11 @@ def parse(arguments: Sequence[str]) -> Command:
         "--workdir", metavar="DIR", help="default: runs/<config>-<arguments>-s<seed>"
     )
     known, overrides = parser.parse_known_args(list(arguments))
-    if known.config is None:
+    file, _, argument = (known.config or "").partition(":")
+    if not file:
         raise ConfigError(f"no --config; write, say, --config configs/default.py\nusage: {USAGE}")
-    file, _, argument = known.config.partition(":")
+    if known.workdir == "":
+        raise ConfigError("--workdir is empty; name a directory, or leave it out")
     config = override(load(file, argument or None), overrides)
     configs.validate(config)
     default = workdir.default_path(file, argument or None, config.seed)
@@ -75,13 +79,8 @@ def load(file: str, argument: str | None = None) -> ConfigDict:
         ConfigError: no such file, or one that fails.
     """
     path = Path(file)
-    if not path.is_file():
-        known = sorted(str(p) for p in Path("configs").glob("*.py") if p.name != "__init__.py")
-        near = difflib.get_close_matches(file, known, n=1)
-        hint = (
-            f"did you mean {near[0]}?" if near else f"there are: {', '.join(known) or 'none here'}"
-        )
-        raise ConfigError(f"no config file {file}; {hint}")
+    if path.suffix != ".py" or not os.path.isfile(path):
+        raise ConfigError(f"no config file {file!r}; {_known_files(file)}")
     module_spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
     module = importlib.util.module_from_spec(module_spec)
     # Configs import each other as `configs.default`, from wherever the program was started.
@@ -91,55 +90,96 @@ def load(file: str, argument: str | None = None) -> ConfigDict:
         sys.path.insert(0, search)
     try:
         module_spec.loader.exec_module(module)
-        if not hasattr(module, "get_config"):
+        get_config = getattr(module, "get_config", None)
+        if not callable(get_config):
             raise ConfigError(f"{file} has no function get_config; see configs/default.py")
-        takes_argument = module.get_config.__code__.co_argcount > 0
+        takes_argument = bool(inspect.signature(get_config).parameters)
         if argument is not None and not takes_argument:
             raise ConfigError(f"{file} takes no arguments; leave ':{argument}' out")
-        return module.get_config(argument) if takes_argument else module.get_config()
+        config = get_config(argument) if takes_argument else get_config()
     except UserError:
         raise
-    except Exception as error:
-        raise ConfigError(f"{file} fails: {type(error).__name__}: {error}") from error
+    # A config that exits would end the program as if it had done its work.
+    except (Exception, SystemExit) as error:
+        reason = (str(error).strip().splitlines() or [""])[0][:200]
+        raise ConfigError(f"{file} fails: {type(error).__name__}: {reason}") from error
     finally:
         if added:
             sys.path.remove(search)
+    if not isinstance(config, ConfigDict) or isinstance(config, FrozenConfigDict):
+        raise ConfigError(
+            f"{file}: get_config returned {type(config).__name__}, expected a ConfigDict; "
+            "start from configs/default.py"
+        )
+    return config
+
+
+def _known_files(file: str) -> str:
+    """What may have been meant by `file`."""
+    known = sorted(str(p) for p in Path("configs").glob("*.py") if p.name != "__init__.py")
+    near = difflib.get_close_matches(file, known, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"there are: {', '.join(known)}" if known else f"there is no configs/ in {Path.cwd()}"
 
 
 def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
-    """Applies arguments of the form `--config.FIELD=VALUE`.
+    """Sets fields of `config` by arguments `--config.FIELD=VALUE`; of a repeated field, the last.
 
     Raises:
         ConfigError: an unknown field, a value of another type, or anything else on the line.
     """
-    for argument in arguments:
-        name = argument.lstrip("-").split("=", 1)[0]
-        if argument.startswith("-") and not name.startswith(("config.", "noconfig.")):
-            raise ConfigError(f"unknown flag {argument.split('=', 1)[0]}\nusage: {USAGE}")
-        if argument.startswith("-"):
-            configs.expected(name.split(".", 1)[1])
+    texts = _assignments(arguments)
     values = flags.FlagValues()
     config_flags.DEFINE_config_dict(
-        "config", config, flag_values=values, sys_argv=["main.py", *arguments]
+        "config",
+        config,
+        flag_values=values,
+        sys_argv=["main.py", *(f"--config.{field}" for field in texts)],
     )
-    try:
-        rest = values(["main.py", *arguments], known_only=False)[1:]
-    except (flags.Error, ValueError, TypeError) as error:
-        raise ConfigError(_reason(str(error), arguments)) from None
-    if rest:
-        near = f"; write --{rest[0]}" if rest[0].startswith("config.") else ""
-        raise ConfigError(f"stray argument {rest[0]!r}{near}\nusage: {USAGE}")
-    return values.config
+    for field, text in texts.items():
+        if text == "None" and configs.RULES[field].optional:
+            config.update_from_flattened_dict({field: None})
+            continue
+        try:
+            values(["main.py", f"--config.{field}={text}"])
+        except (flags.Error, ValueError, TypeError):
+            raise ConfigError(
+                f"config.{field}={text!r}: expected {configs.expected(field)}"
+            ) from None
+    return config
 
 
-def _reason(message: str, arguments: Sequence[str]) -> str:
-    """The one override that cannot be parsed, with what its field expects."""
-    for argument in arguments:
-        name, _, value = argument.lstrip("-").partition("=")
-        if name in message:
-            field = name.split(".", 1)[1]
-            return f"config.{field}={value!r}: expected {configs.expected(field)}"
-    return message.splitlines()[0]
+def _assignments(arguments: Sequence[str]) -> dict[str, str]:
+    """Field -> text of each `--config.FIELD=VALUE`, `--config.FIELD VALUE` or boolean alone."""
+    texts, rest = {}, list(arguments)
+    while rest:
+        flag, equals, text = rest.pop(0).partition("=")
+        negated = flag.startswith("--noconfig.")
+        if not negated and not flag.startswith("--config."):
+            raise _no_argument(flag, equals + text)
+        field = flag.partition(".")[2]
+        expected = configs.expected(field)
+        boolean = configs.RULES[field] is configs.BOOLEAN
+        if negated and (equals or not boolean):
+            raise ConfigError(f"{flag}: write --config.{field}=VALUE; expected {expected}")
+        if boolean and not equals:
+            text = "false" if negated else "true"
+        elif not equals:
+            # Another flag is not taken for the value, or it would be lost without a word.
+            if not rest or rest[0].startswith("--"):
+                raise ConfigError(f"{flag} lacks its value; expected {expected}")
+            text = rest.pop(0)
+        texts[field] = text
+    return texts
+
+
+def _no_argument(flag: str, value: str) -> ConfigError:
+    """An error about something that is no `--config.FIELD`, with what may have been meant."""
+    kind = "unknown flag" if flag.startswith("-") else "stray argument"
+    field = flag.lstrip("-").removeprefix("config.")
+    meant = f"; write --config.{field}{value or '=VALUE'}" if field in configs.RULES else ""
+    return ConfigError(f"{kind} {flag + value!r}{meant}\nusage: {USAGE}")
 
 
 def report(body: Callable[[], int]) -> int:

@@ -6,7 +6,6 @@
 import dataclasses
 import difflib
 import json
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +17,12 @@ from resnet_jax.models import architecture, designs, layers, shortcuts
 
 MAX_POSITIONS = 2**31
 """Images that a run may show: positions in the stream are 32-bit integers."""
+
+MAX_FLOAT32 = 3.4e38
+"""About the largest float32, which is what rates and coefficients become."""
+
+MAX_UNITS, MAX_CHANNELS = 10_000, 2**16
+"""Beyond every network that fits a machine; without them a slip of the keyboard fills the memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,33 +44,33 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _integer(low: int, high: float = math.inf, *, optional: bool = False) -> Rule:
-    limit = f"at least {low}" if math.isinf(high) else f"from {low} to {high:g}"
-    return Rule(f"a whole number {limit}", lambda v: _is_int(v) and low <= v <= high, optional)
+def _integer(low: int, high: int = MAX_POSITIONS - 1, *, optional: bool = False) -> Rule:
+    return Rule(
+        f"a whole number from {low} to {high}", lambda v: _is_int(v) and low <= v <= high, optional
+    )
 
 
-def _number(low: float, high: float = math.inf, *, open_low: bool = False) -> Rule:
-    """Finite numbers from `low` up to, but without, `high`."""
+def _number(low: float, high: float = MAX_FLOAT32, *, open_low: bool = False) -> Rule:
+    """Numbers from `low` up to, but without, `high`; infinity and NaN are none."""
     limit = f"above {low:g}" if open_low else f"at least {low:g}"
-    limit += "" if math.isinf(high) else f" and below {high:g}"
 
     def accepts(v: Any) -> bool:
-        if not (_is_int(v) or isinstance(v, float)) or not math.isfinite(v):
-            return False
-        return (low < v if open_low else low <= v) and v < high
+        number = _is_int(v) or isinstance(v, float)
+        return number and (low < v if open_low else low <= v) and v < high
 
-    return Rule(f"a finite number {limit}", accepts)
+    return Rule(f"a number {limit} and below {high:g}", accepts)
 
 
 def _choice(*choices: str, optional: bool = False) -> Rule:
     return Rule("one of " + ", ".join(choices), lambda v: v in choices, optional)
 
 
-def _integers(low: int, *, optional: bool = False) -> Rule:
+def _integers(high: int, example: str, *, optional: bool = False) -> Rule:
     def accepts(v: Any) -> bool:
-        return isinstance(v, tuple) and v != () and all(_is_int(x) and x >= low for x in v)
+        return isinstance(v, tuple) and v != () and all(_is_int(x) and 0 < x <= high for x in v)
 
-    return Rule(f"a tuple of whole numbers of at least {low}, such as (3,3)", accepts, optional)
+    words = f"a tuple of whole numbers from 1 to {high}, such as {example}"
+    return Rule(words, accepts, optional)
 
 
 def _increasing_fractions(v: Any) -> bool:
@@ -73,13 +78,13 @@ def _increasing_fractions(v: Any) -> bool:
     return numbers and list(v) == sorted(set(v))
 
 
-_BOOLEAN = Rule("true or false", lambda v: isinstance(v, bool))
+BOOLEAN = Rule("true or false", lambda v: isinstance(v, bool))
 _TEXT = Rule("text", lambda v: isinstance(v, str))
 _OPTIONAL_TEXT = dataclasses.replace(_TEXT, optional=True)
 
 RULES: Mapping[str, Rule] = {
     "seed": _integer(0, 2**32 - 1),
-    "num_epochs": _number(0, open_low=True),
+    "num_epochs": _number(0, MAX_POSITIONS, open_low=True),
     "num_steps": _integer(1, optional=True),
     "batch_size": _integer(1),
     "accumulation": _integer(1),
@@ -90,10 +95,10 @@ RULES: Mapping[str, Rule] = {
     "ema_decay": _number(0, 1),
     "log_every": _integer(1),
     "eval_every": _integer(1, optional=True),
-    "tensorboard": _BOOLEAN,
+    "tensorboard": BOOLEAN,
     "data.name": _choice(*spec.names()),
-    "data.dir": _OPTIONAL_TEXT,
-    "data.prepare": _BOOLEAN,
+    "data.dir": Rule("a directory", lambda v: isinstance(v, str) and v != "", optional=True),
+    "data.prepare": BOOLEAN,
     "data.validation": _integer(0),
     "data.placement": _choice("device"),
     "model.design": _choice(*designs.DESIGNS),
@@ -101,16 +106,20 @@ RULES: Mapping[str, Rule] = {
     "model.after": _OPTIONAL_TEXT,
     "model.stem": _OPTIONAL_TEXT,
     "model.final": _OPTIONAL_TEXT,
-    "model.depth": _integer(1),
-    "model.width": _number(0, open_low=True),
-    "model.stage_widths": _integers(1),
-    "model.stage_sizes": _integers(1, optional=True),
-    "model.bottleneck": _BOOLEAN,
-    "model.bottleneck_width": _integer(1, optional=True),
-    "model.groups": _integer(1),
+    "model.depth": _integer(1, MAX_UNITS),
+    "model.width": _number(0, 1000, open_low=True),
+    "model.stage_widths": _integers(MAX_CHANNELS, "(16,32,64)"),
+    "model.stage_sizes": _integers(MAX_UNITS, "(3,3,3)", optional=True),
+    "model.bottleneck": BOOLEAN,
+    "model.bottleneck_width": _integer(1, MAX_CHANNELS, optional=True),
+    "model.groups": _integer(1, MAX_CHANNELS),
     "model.kernels": Rule(
-        "a tuple of odd kernel sizes, such as (3,3)",
-        lambda v: isinstance(v, tuple) and v and all(_is_int(x) and x > 0 and x % 2 for x in v),
+        "a tuple of odd kernel sizes below 100, such as (3,3)",
+        lambda v: (
+            isinstance(v, tuple)
+            and v != ()
+            and all(_is_int(x) and x in range(1, 100, 2) for x in v)
+        ),
         optional=True,
     ),
     "model.stride_on": _choice("3x3", "first"),
@@ -123,13 +132,15 @@ RULES: Mapping[str, Rule] = {
     "optimizer.name": _choice("sgd", "adamw"),
     "optimizer.learning_rate": _number(0, open_low=True),
     "optimizer.schedule": _choice("cosine", "linear", "step", "constant"),
-    "optimizer.milestones": Rule("increasing fractions of the run", _increasing_fractions),
+    "optimizer.milestones": Rule(
+        "a tuple of increasing fractions of the run, such as (0.5,0.75)", _increasing_fractions
+    ),
     "optimizer.step_factor": _number(0, open_low=True),
     "optimizer.warmup": _number(0, 1),
     "optimizer.warmup_shape": _choice("linear", "constant"),
     "optimizer.warmup_factor": _number(0, open_low=True),
     "optimizer.momentum": _number(0, 1),
-    "optimizer.nesterov": _BOOLEAN,
+    "optimizer.nesterov": BOOLEAN,
     "optimizer.beta1": _number(0, 1),
     "optimizer.beta2": _number(0, 1),
     "optimizer.epsilon": _number(0, open_low=True),
@@ -147,7 +158,7 @@ RULES: Mapping[str, Rule] = {
 
 
 def flatten(config: Mapping, prefix: str = "") -> dict[str, Any]:
-    """The fields of a config by dotted name, in its order."""
+    """The fields of a config by dotted name."""
     flat = {}
     for key, value in config.items():
         if isinstance(value, Mapping | ConfigDict):
@@ -168,7 +179,7 @@ def expected(field: str) -> str:
         hint = f"did you mean {near[0]}?" if near else "configs/default.py lists the fields"
         raise ConfigError(f"config.{field} is no field; {hint}")
     rule = RULES[field]
-    return rule.expected + (", or unset" if rule.optional else "")
+    return rule.expected + (", or None for unset" if rule.optional else "")
 
 
 def validate(config: ConfigDict) -> None:
@@ -185,7 +196,10 @@ def validate(config: ConfigDict) -> None:
             raise ConfigError(f"config.{field}={value!r}: expected {words}")
     missing = [field for field in RULES if field not in flat]
     if missing:
-        raise ConfigError(f"the config lacks {', '.join(missing)}; start from configs/default.py")
+        more = f" and {len(missing) - 3} more fields" if len(missing) > 3 else ""
+        raise ConfigError(
+            f"the config lacks {', '.join(missing[:3])}{more}; start from configs/default.py"
+        )
     _check_data(config)
     _check_optimizer(config.optimizer)
     if config.batch_size % config.accumulation:
@@ -211,10 +225,12 @@ def _check_data(config: ConfigDict) -> None:
             f"config.data.validation={config.data.validation} leaves nothing to train on; "
             f"{dataset.name} has {images} training images"
         )
-    if num_steps(config) * config.batch_size >= MAX_POSITIONS:
+    shown = num_steps(config) * config.batch_size
+    if shown >= MAX_POSITIONS:
+        length = "num_epochs" if config.num_steps is None else "num_steps"
         raise ConfigError(
-            f"the run would show {num_steps(config) * config.batch_size:.3g} images, the limit is "
-            f"{MAX_POSITIONS:.3g}; lower config.num_epochs or config.num_steps"
+            f"the run would show {shown:,} images, the limit is {MAX_POSITIONS - 1:,}; "
+            f"lower config.{length} or config.batch_size"
         )
 
 
@@ -228,7 +244,12 @@ def _check_optimizer(optimizer: ConfigDict) -> None:
         raise ConfigError(
             "config.optimizer.nesterov=True needs config.optimizer.name='sgd' and a momentum above 0"
         )
-    if optimizer.schedule == "step" and optimizer.milestones[:1] < (optimizer.warmup,):
+    if optimizer.schedule == "step" and not optimizer.milestones:
+        raise ConfigError(
+            "config.optimizer.schedule='step' needs config.optimizer.milestones, such as (0.5,0.75); "
+            "for a rate without steps write 'constant'"
+        )
+    if optimizer.schedule == "step" and optimizer.milestones[0] < optimizer.warmup:
         raise ConfigError(
             f"config.optimizer.warmup={optimizer.warmup} lasts beyond the first of "
             f"config.optimizer.milestones={optimizer.milestones}; make it shorter"
@@ -272,7 +293,7 @@ def from_json(text: str) -> ConfigDict:
     """The config that `to_json` wrote; it is data only and not yet validated.
 
     Raises:
-        ValueError: not JSON, or not an object.
+        ValueError: not JSON, or not an object of fields.
     """
 
     def restore(value: Any) -> Any:
@@ -283,7 +304,18 @@ def from_json(text: str) -> ConfigDict:
     data = json.loads(text)
     if not isinstance(data, dict):
         raise ValueError("not a JSON object")
-    return ConfigDict(restore(data))
+    try:
+        return ConfigDict(restore(data))
+    except AttributeError as error:  # a key that ConfigDict needs for itself
+        raise ValueError(str(error)) from None
+
+
+_ARGUMENT_TYPES: Mapping[type, tuple[str, Callable[[str], Any]]] = {
+    bool: ("0 or 1", {"0": False, "1": True}.__getitem__),
+    int: ("a whole number", int),
+    float: ("a number", float),
+    str: ("text", str),
+}
 
 
 def parse_arguments(text: str | None, **defaults: Any) -> dict[str, Any]:
@@ -291,22 +323,26 @@ def parse_arguments(text: str | None, **defaults: Any) -> dict[str, Any]:
 
     Args:
         text: `name=value` pairs separated by commas; None or "" for none.
-        **defaults: the arguments that exist; a value is read as its default's type.
+        **defaults: the arguments that exist; a value is read as its default's type, a bool from
+            0 or 1.
 
     Raises:
-        ConfigError: an unknown argument, or a value of another type.
+        ConfigError: an unknown or repeated argument, or a value of another type.
     """
     values = dict(defaults)
-    legal = ", ".join(f"{name}={value}" for name, value in defaults.items()) or "none"
-    for item in (text or "").split(",") if text else ():
+    # As one types them: 0 and not False.
+    typed = {name: int(v) if isinstance(v, bool) else v for name, v in defaults.items()}
+    legal = ", ".join(f"{name}={value}" for name, value in typed.items()) or "none"
+    given = set()
+    for item in text.split(",") if text else ():
         name, equals, value = item.partition("=")
-        if not equals or name not in defaults:
-            raise ConfigError(f"config argument {item!r}: the arguments are {legal}")
-        kind = type(defaults[name])
+        if name not in defaults or name in given or not equals:
+            problem = "is given twice" if name in given else "is unknown"
+            raise ConfigError(f"config argument {item!r} {problem}; the arguments are {legal}")
+        given.add(name)
+        words, read = _ARGUMENT_TYPES[type(defaults[name])]
         try:
-            values[name] = kind(value)
-        except ValueError:
-            raise ConfigError(
-                f"config argument {item!r}: {value!r} is no {kind.__name__}"
-            ) from None
+            values[name] = read(value)
+        except (ValueError, KeyError):
+            raise ConfigError(f"config argument {item!r}: expected {words}") from None
     return values

@@ -21,12 +21,18 @@ def duration(seconds: float) -> str:
 
 
 def network_name(model: ConfigDict) -> str:
-    """`ResNet-20`, `ResNet-20 x4 full_preact bottleneck`, `plain net of depth 20`."""
-    sizes = architecture.stage_sizes(model)
-    size = f"with stages {sizes}" if model.stage_sizes else f"-{model.depth}"
-    words = [f"ResNet{size}" if model.shortcut != "none" else f"plain net {size.lstrip('-')}"]
+    """`ResNet-20 original`, `ResNet-28 x10 full_preact bottleneck`, `plain-20 custom`.
+
+    The number counts layers; units per stage that are given instead are named: `ResNet-(2,2,2)`.
+    A design of which a config overrides a string is `custom`.
+    """
+    strings = (model.branch, model.after, model.stem, model.final)
+    design = model.design if strings == (None,) * 4 else "custom"
+    size = ",".join(map(str, model.stage_sizes or ()))
+    size = f"({size})" if size else str(model.depth)
+    words = [f"{'plain' if model.shortcut == 'none' else 'ResNet'}-{size}"]
     words += [f"x{model.width:g}"] if model.width != 1 else []
-    words += [model.design] + (["bottleneck"] if model.bottleneck else [])
+    words += [design] + (["bottleneck"] if model.bottleneck else [])
     return " ".join(words)
 
 
@@ -123,7 +129,7 @@ class Progress:
         left = self.seconds_left(row["step"])
         parts = [
             f"step {row['step']:>{len(str(self._steps))}}/{self._steps}",
-            f"epoch {row['epoch']:.2f}",
+            f"epoch {row['epoch']:6.2f}",
             f"{row['split']:<10} loss {row['loss']:.4f}  accuracy {row['accuracy']:7.2%}",
             f"rate {row['learning_rate']:.4g}" if row.get("learning_rate") is not None else "",
             f"{speed:,.0f} images/s" if speed else "",

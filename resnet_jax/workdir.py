@@ -1,5 +1,6 @@
 """The files of a working directory, except the checkpoints and the metrics: `checkpoint.py`, `writer.py`."""
 
+import contextlib
 import json
 import os
 import re
@@ -13,11 +14,17 @@ import jax
 from ml_collections import ConfigDict
 
 from resnet_jax import __version__, config
-from resnet_jax.errors import WorkdirError
+from resnet_jax.errors import ConfigError, WorkdirError
 
 CONFIG, VERSIONS, METRICS, RESULT = "config.json", "versions.json", "metrics.jsonl", "result.json"
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
+
+RESULT_FIELDS = frozenset(
+    ("test_accuracy", "test_loss", "test_examples", "step", "seed", "parameters")
+    + ("state_sha256", "seconds", "images_per_second")
+)
+"""What `result.json` holds."""
 
 NOT_PART_OF_THE_RUN = re.compile(
     r"data\.(dir|prepare|placement)|tensorboard|checkpoint\..*|eval_batch_size"
@@ -46,7 +53,8 @@ def write_atomically(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise WorkdirError(
             f"cannot write {path}: {error.strerror}; free space, or choose another --workdir"
         ) from None
@@ -56,13 +64,12 @@ def read_config(workdir: Path) -> ConfigDict:
     """The config that a workdir was made with, validated.
 
     Raises:
-        WorkdirError: there is none, or it is damaged.
-        ConfigError: this version of the code cannot run it.
+        WorkdirError: there is none, it is damaged, or this version of the code cannot run it.
     """
     path = workdir / CONFIG
     try:
         stored = config.from_json(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise WorkdirError(
             f"{workdir} has no {CONFIG}: it is no workdir of a run; "
             "name the directory that main.py printed as 'workdir'"
@@ -71,7 +78,12 @@ def read_config(workdir: Path) -> ConfigDict:
         raise WorkdirError(
             f"{path} is damaged ({error}); restore it, or train again in another --workdir"
         ) from None
-    config.validate(stored)
+    try:
+        config.validate(stored)
+    except ConfigError as error:
+        raise WorkdirError(
+            f"{path} is damaged, or of another version of resnet_jax: {error}"
+        ) from None
     return stored
 
 
@@ -82,7 +94,7 @@ def claim(workdir: Path, new: ConfigDict) -> None:
         WorkdirError: it belongs to another run; names the fields that differ.
     """
     path = workdir / CONFIG
-    if path.exists():
+    if os.path.exists(path):  # unlike Path.exists, it also takes a name that is too long
         before, after = config.flatten(read_config(workdir)), config.flatten(new)
         changed = [
             f"{field}: {before[field]!r} there, {after[field]!r} now"
@@ -95,11 +107,17 @@ def claim(workdir: Path, new: ConfigDict) -> None:
                 "repeat that run's command to continue it, or choose another --workdir"
             )
         return
-    if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+    if os.path.exists(workdir) and not _is_free(workdir):
         raise WorkdirError(
             f"{workdir} exists and is no workdir of a run; choose another --workdir, or empty it"
         )
     write_atomically(path, config.to_json(new))
+
+
+def _is_free(workdir: Path) -> bool:
+    """Whether a run may begin there: nothing is in it but what a killed start may have left."""
+    leftover = re.compile(rf"\.{re.escape(CONFIG)}\.\d+\.tmp")
+    return workdir.is_dir() and all(leftover.fullmatch(file.name) for file in workdir.iterdir())
 
 
 def versions(devices: list[jax.Device]) -> dict[str, Any]:
@@ -140,12 +158,19 @@ def _git_state() -> tuple[str | None, bool | None]:
 
 
 def read_result(workdir: Path) -> dict[str, Any] | None:
-    """The result of a finished run, None if the run has not finished."""
+    """The result of a finished run, None if the run has not finished.
+
+    Raises:
+        WorkdirError: it is damaged.
+    """
     path = workdir / RESULT
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
+    if not os.path.exists(path):
         return None
+    try:
+        result = json.loads(path.read_text())
+        if not isinstance(result, dict) or not result.keys() >= RESULT_FIELDS:
+            raise ValueError("not the result of a run")
+        return result
     except (OSError, ValueError) as error:
         raise WorkdirError(
             f"{path} is damaged ({error}); delete it and repeat the run's command"

@@ -1,5 +1,6 @@
 """Rows of metrics: `metrics.jsonl`, and TensorBoard event files if asked for."""
 
+import contextlib
 import json
 import os
 import time
@@ -47,13 +48,15 @@ class JsonLines:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise WorkdirError(
-                f"cannot write {self._path}: {error.strerror}; free space and run the command again"
-            ) from None
+            raise _cannot_write(self._path, error) from None
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # `write` has reported it; its rest is still buffered
+            self._file.close()
+
+
+_EVERY_ROW = {"step", "epoch", "split", "loss", "accuracy"}
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -63,7 +66,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         WorkdirError: there is no such file, or another line is damaged.
     """
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(errors="replace").splitlines()
     except OSError as error:
         raise WorkdirError(
             f"cannot read {path}: {error.strerror}; name the workdir of a run"
@@ -71,45 +74,84 @@ def read(path: Path) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
+            if not isinstance(row, dict) or not row.keys() >= _EVERY_ROW:
+                raise ValueError("not a row of metrics")
+            rows.append(row)
         except ValueError:
             if number < len(lines):
                 raise WorkdirError(
-                    f"{path}: line {number} is no JSON; remove that line and go on"
+                    f"{path}: line {number} is damaged; remove that line and go on"
                 ) from None
     return rows
 
 
 class TensorBoard:
-    """TensorBoard event files, written without TensorFlow; tags are `<split>/<metric>`."""
+    """TensorBoard event files; tags are `<split>/<metric>`.
 
-    def __init__(self, folder: Path):
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    TensorBoard's own writer of event files imports TensorFlow where it is installed; its writer of
+    records does not.
 
-        self._writer = EventFileWriter(str(folder))
+    Args:
+        folder: made if missing; gets one file more.
+        last_step: events of later steps, which a resumed run writes again, are not shown.
+    """
+
+    def __init__(self, folder: Path, last_step: int):
+        from tensorboard.compat.proto import event_pb2
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        name = f"events.out.tfevents.{time.time_ns()}.{os.getpid()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._records = RecordWriter((folder / name).open("xb"))
+        except OSError as error:
+            raise _cannot_write(folder, error) from None
+        self._folder = folder
+        self._add(file_version="brain.Event:2")
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._add(step=last_step + 1, session_log=start)
 
     def write(self, row: dict[str, Any]) -> None:
-        """Adds one scalar per number of the row."""
-        from tensorboard.compat.proto import event_pb2, summary_pb2
+        """Adds one scalar per number of the row.
+
+        Raises:
+            WorkdirError: the disk is full or gone.
+        """
+        from tensorboard.compat.proto import summary_pb2
 
         values = [
             summary_pb2.Summary.Value(tag=f"{row['split']}/{name}", simple_value=value)
             for name, value in row.items()
             if name not in ("step", "split") and value is not None
         ]
-        event = event_pb2.Event(
-            step=row["step"], wall_time=time.time(), summary=summary_pb2.Summary(value=values)
-        )
-        self._writer.add_event(event)
+        self._add(step=row["step"], summary=summary_pb2.Summary(value=values))
+
+    def _add(self, **fields: Any) -> None:
+        from tensorboard.compat.proto import event_pb2
+
+        event = event_pb2.Event(wall_time=time.time(), **fields)
+        try:
+            self._records.write(event.SerializeToString())
+            self._records.flush()
+        except OSError as error:
+            raise _cannot_write(self._folder, error) from None
 
     def close(self) -> None:
-        """Flushes the events."""
-        self._writer.close()
+        """Closes the file."""
+        with contextlib.suppress(OSError):
+            self._records.close()
+
+
+def _cannot_write(path: Path, error: OSError) -> WorkdirError:
+    return WorkdirError(
+        f"cannot write {path}: {error.strerror}; free space and run the command again"
+    )
 
 
 def create(workdir: Path, last_step: int, *, tensorboard: bool) -> list[Writer]:
     """The writers of a run that goes on from `last_step`."""
     writers: list[Writer] = [JsonLines(workdir / files.METRICS, last_step)]
     if tensorboard:
-        writers.append(TensorBoard(workdir / "tensorboard"))
+        writers.append(TensorBoard(workdir / "tensorboard", last_step))
     return writers

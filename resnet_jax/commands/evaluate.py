@@ -6,6 +6,7 @@ python -m resnet_jax evaluate runs/cifar10_resnet-s0 --step best --split train -
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ def evaluate(
         DataError: the data is missing or damaged.
         WorkdirError: the workdir or its checkpoint is.
     """
+    import jax
+
     from resnet_jax import checkpoint, evaluate, train
     from resnet_jax import step as steps
     from resnet_jax import workdir as files
@@ -67,7 +70,10 @@ def evaluate(
     from resnet_jax.errors import ConfigError
 
     config = files.read_config(workdir)
-    run = train.plan(config)
+    # The run's batch size may not suit this machine; evaluation takes the devices that divide it.
+    devices = jax.devices()
+    count = math.gcd(config.batch_size // config.accumulation, len(devices))
+    run = train.plan(config, devices[:count])
     batches = run.recipe.batches
     split = split or run.dataset.test_split
     if split not in run.dataset.splits:

@@ -94,19 +94,19 @@ def test_activations_equal_their_definitions(kind):
 
 
 @pytest.mark.parametrize(
-    ("spec", "size", "half"),
+    ("spec", "size", "half", "bias"),
     [
-        (ConvSpec(6, 3), (6, 6), (6, 6)),
-        (ConvSpec(6, 3, 2), (6, 6), (3, 3)),
-        (ConvSpec(6, 3, 2), (7, 5), (4, 3)),
-        (ConvSpec(6, 1, 2), (7, 6), (4, 3)),
-        (ConvSpec(6, 5, 2), (6, 6), (3, 3)),
-        (ConvSpec(6, 7, 2), (8, 8), (4, 4)),
-        (ConvSpec(6, 3, 2, groups=2), (6, 6), (3, 3)),
-        (ConvSpec(8, 3, 1, groups=4), (6, 6), (6, 6)),
+        (ConvSpec(6, 3), (6, 6), (6, 6), False),
+        (ConvSpec(6, 3), (6, 6), (6, 6), True),
+        (ConvSpec(6, 3, 2), (6, 6), (3, 3), False),
+        (ConvSpec(6, 3, 2), (7, 5), (4, 3), False),
+        (ConvSpec(6, 1, 2), (7, 6), (4, 3), True),
+        (ConvSpec(6, 5, 2), (6, 6), (3, 3), False),
+        (ConvSpec(6, 7, 2), (8, 8), (4, 4), False),
+        (ConvSpec(6, 3, 2, groups=2), (6, 6), (3, 3), False),
+        (ConvSpec(8, 3, 1, groups=4), (6, 6), (6, 6), True),
     ],
 )
-@pytest.mark.parametrize("bias", [False, True])
 def test_convolutions_pad_both_sides_alike(spec, size, half, bias):
     x = inputs(2, *size, 4)
     net = Net("conv", (spec,), LayerOptions(conv_bias=bias))

@@ -26,7 +26,7 @@ def unit(
     convs: tuple[ConvSpec, ...],
     projection: str = "A",
     *,
-    options: LayerOptions = LayerOptions(),
+    conv_bias: bool = False,
     **fields,
 ) -> Unit:
     """A unit; the rules that derive its fields from a config are tested in test_architecture.py."""
@@ -44,7 +44,7 @@ def unit(
         index=1,
         units=3,
     )
-    return Unit(dataclasses.replace(spec, **fields), options)
+    return Unit(dataclasses.replace(spec, **fields), LayerOptions(conv_bias=conv_bias))
 
 
 def run(module: Unit, *, train: bool) -> tuple[np.ndarray, dict, dict, np.ndarray]:
@@ -196,7 +196,7 @@ def fixup(net: Reference, x: np.ndarray) -> np.ndarray:
     ],
 )
 def test_units_typed_as_strings_equal_numpy(branch, after, expected, conv_bias):
-    module = unit(branch, after, basic(INPUTS), options=LayerOptions(conv_bias=conv_bias))
+    module = unit(branch, after, basic(INPUTS), conv_bias=conv_bias)
     assert_equals_reference(module, expected, train=True)
 
 

@@ -1,0 +1,160 @@
+import argparse
+import json
+import shutil
+
+import jax
+import pytest
+
+from configs import digits_quickstart
+from resnet_jax import train
+from resnet_jax import workdir as files
+from resnet_jax.commands import evaluate as command
+from resnet_jax.errors import ConfigError, DataError, WorkdirError
+
+
+def run(*arguments) -> int:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.run(parser.parse_args([str(argument) for argument in arguments]))
+
+
+def contents(folder) -> dict:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The workdir of a finished run on one device, of a batch that eight devices do not divide."""
+    config = digits_quickstart.get_config()
+    config.num_steps = 6
+    config.batch_size = 15
+    config.eval_batch_size = 100
+    config.ema_decay = 0.5
+    config.data.validation = 37
+    config.eval_every = 4
+    config.checkpoint.every = 3
+    config.model.stage_widths = (4, 8, 8)
+    workdir = tmp_path_factory.mktemp("runs") / "run"
+    train.train_and_evaluate(config, workdir, jax.devices()[:1])
+    return workdir
+
+
+@pytest.fixture
+def result(trained):
+    return files.read_result(trained)
+
+
+def test_agrees_with_the_result_of_the_run_exactly(trained, result):
+    found = command.evaluate(trained)
+    assert found == {
+        "accuracy": result["test_accuracy"],
+        "loss": result["test_loss"],
+        "examples": result["test_examples"],
+        "step": result["step"],
+        "parameters": result["parameters"],
+        "state_sha256": result["state_sha256"],
+    }
+
+
+def test_json_is_one_object_and_all_that_is_printed(trained, result, capfd):
+    assert run(trained, "--json") == 0
+    captured = capfd.readouterr()
+    assert captured.err == ""
+    found = json.loads(captured.out)
+    assert set(found) == {"accuracy", "loss", "examples", "step", "parameters", "state_sha256"}
+    assert found["state_sha256"] == result["state_sha256"]
+
+
+def test_people_read_percentage_and_count(trained, result, capfd):
+    assert run(trained) == 0
+    right = round(result["test_accuracy"] * 360)
+    assert capfd.readouterr().out == (
+        f"{trained} at step 6: accuracy {right / 360:.2%} ({right} of 360), "
+        f"loss {result['test_loss']:.4f}\n"
+    )
+
+
+def test_every_example_counts_once_whatever_the_batch_size(trained, result):
+    for batch_size in (1000, 77):
+        found = command.evaluate(trained, batch_size=batch_size)
+        assert found["examples"] == 360
+        assert found["accuracy"] == result["test_accuracy"]
+        assert found["loss"] == pytest.approx(result["test_loss"], rel=1e-5)
+
+
+def test_another_split_can_be_named(trained):
+    assert command.evaluate(trained, split="train")["examples"] == 1437
+
+
+def test_the_best_step_by_validation_and_a_step_by_number_can_be_named(trained):
+    saved = sorted(int(path.name) for path in (trained / "checkpoints").iterdir())
+    best = command.evaluate(trained, step="best")
+    by_number = command.evaluate(trained, step=str(best["step"]))
+    assert best == by_number
+    assert best["step"] in saved
+    assert command.evaluate(trained, step="6")["step"] == saved[-1] == 6
+
+
+def test_evaluating_changes_nothing_in_the_workdir(trained):
+    before = contents(trained)
+    command.evaluate(trained)
+    with pytest.raises(WorkdirError):
+        command.evaluate(trained, step="5")
+    assert contents(trained) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "named"),
+    [
+        (["--split", "tset"], ConfigError, "digits has train, test"),
+        (["--step", "first"], ConfigError, "latest, best or a number"),
+        (["--step", "-1"], ConfigError, "latest, best or a number"),
+        (["--batch-size", "0"], ConfigError, "at least 1"),
+        (["--step", "5"], WorkdirError, "the steps saved are: "),
+    ],
+)
+def test_what_does_not_exist_is_refused_with_what_does(trained, arguments, error, named):
+    with pytest.raises(error, match=named) as caught:
+        run(trained, *arguments)
+    assert len(str(caught.value).splitlines()) <= 2
+
+
+def test_a_folder_that_is_no_workdir_is_refused(tmp_path):
+    for path in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(WorkdirError, match=r"no config\.json"):
+            command.evaluate(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_a_checkpoint_is_refused(tiny_config, tmp_path):
+    files.claim(tmp_path, tiny_config)
+    with pytest.raises(WorkdirError, match="no checkpoint yet"):
+        command.evaluate(tmp_path)
+
+
+def test_a_config_that_the_code_cannot_run_is_the_workdirs_fault(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    stored = json.loads((trained / files.CONFIG).read_text())
+    stored["model"]["design"] = "of_the_future"
+    files.write_json(tmp_path / "run" / files.CONFIG, stored)
+    with pytest.raises(WorkdirError, match="of_the_future"):
+        command.evaluate(tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_is_refused_in_two_lines(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    for path in (tmp_path / "run" / "checkpoints").rglob("*"):
+        if path.is_file() and path.stat().st_size > 1000:
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(WorkdirError) as caught:
+        command.evaluate(tmp_path / "run")
+    assert len(str(caught.value).splitlines()) <= 2
+
+
+def test_missing_data_is_a_data_error(trained, tmp_path, monkeypatch):
+    def missing(dataset, where):
+        raise DataError(f"no data in {where}")
+
+    monkeypatch.setattr("resnet_jax.data.source.check", missing)
+    with pytest.raises(DataError, match="no data in /elsewhere"):
+        run(trained, "--data-dir", "/elsewhere")

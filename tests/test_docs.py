@@ -1,0 +1,56 @@
+"""What the pages say is what the code does."""
+
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from resnet_jax.__main__ import summaries
+from resnet_jax.data import augment
+from resnet_jax.models.designs import DESIGNS
+from resnet_jax.models.layers import ACTIVATIONS, NORMS, VOCABULARY
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_readmes_python_runs():
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert blocks
+    names = {"images": np.zeros((2, 32, 32, 3), np.float32)}
+    for block in blocks:
+        exec(block, names)
+    assert names["logits"].shape == (2, 10)
+    assert jax.numpy.isfinite(names["logits"]).all()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_configs_and_commands_in_the_pages_exist(page):
+    text = page.read_text()
+    for config in re.findall(r"configs/(\w+)\.py", text):
+        assert (ROOT / f"configs/{config}.py").exists() or config == "NAME"
+    for command in re.findall(r"-m resnet_jax ([a-z]\w*)", text):
+        assert command in summaries()
+
+
+def test_the_readme_lists_every_config_token_design_and_kind():
+    for path in (ROOT / "configs").glob("*.py"):
+        assert path.name == "__init__.py" or f"`{path.name}`" in README
+    for name in (*VOCABULARY, *DESIGNS, *ACTIVATIONS, *NORMS):
+        assert re.search(rf"`{name}[`(]", README), name
+    for name, design in DESIGNS.items():
+        assert f"| `{name}` | `{design.branch}` |" in README
+
+
+def test_the_default_config_lists_every_augmentation():
+    text = (ROOT / "configs/default.py").read_text()
+    assert all(f"{name}" in text for name in augment.VOCABULARY)
