@@ -7,17 +7,17 @@ from resnet_jax import platform
 
 def main() -> int:
     """Runs the command line; returns the exit code."""
-    platform.prepare()
+    settings = platform.prepare()
     from resnet_jax import cli
 
-    return cli.report(_train)
+    return cli.report(lambda: _train(settings))
 
 
-def _train() -> int:
+def _train(settings: tuple[str, ...]) -> int:
     from resnet_jax import cli, train
 
     command = cli.parse(sys.argv[1:])
-    train.train_and_evaluate(command.config, command.workdir)
+    train.train_and_evaluate(command.config, command.workdir, settings=settings)
     return 0
 
 

@@ -65,7 +65,8 @@ def parse(arguments: Sequence[str]) -> Command:
     config = override(load(file, argument or None), overrides)
     configs.validate(config)
     default = workdir.default_path(file, argument or None, config.seed)
-    return Command(config, Path(known.workdir).expanduser() if known.workdir else default)
+    # Unlike Path.expanduser, it leaves the home of an unknown user as it is.
+    return Command(config, Path(os.path.expanduser(known.workdir or default)))
 
 
 def load(file: str, argument: str | None = None) -> ConfigDict:
@@ -127,8 +128,10 @@ def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
     """Sets fields of `config` by arguments `--config.FIELD=VALUE`; of a repeated field, the last.
 
     Raises:
-        ConfigError: an unknown field, a value of another type, or anything else on the line.
+        ConfigError: an unknown field, a value of another type, or anything else on the line; or
+            `config` has other fields than it should.
     """
+    configs.check_names(config)
     texts = _assignments(arguments)
     values = flags.FlagValues()
     config_flags.DEFINE_config_dict(

@@ -182,24 +182,34 @@ def expected(field: str) -> str:
     return rule.expected + (", or None for unset" if rule.optional else "")
 
 
-def validate(config: ConfigDict) -> None:
-    """Checks a whole config.
+def check_names(config: ConfigDict) -> None:
+    """Checks that a config has all fields and no others.
 
     Raises:
-        ConfigError: the first thing that is wrong: the field, its value and what to type.
+        ConfigError: it does not.
     """
     flat = flatten(config)
-    for field, value in flat.items():
-        words = expected(field)
-        rule = RULES[field]
-        if not (rule.accepts(value) if value is not None else rule.optional):
-            raise ConfigError(f"config.{field}={value!r}: expected {words}")
+    for field in flat:
+        expected(field)
     missing = [field for field in RULES if field not in flat]
     if missing:
         more = f" and {len(missing) - 3} more fields" if len(missing) > 3 else ""
         raise ConfigError(
             f"the config lacks {', '.join(missing[:3])}{more}; start from configs/default.py"
         )
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks a whole config.
+
+    Raises:
+        ConfigError: the first thing that is wrong: the field, its value and what to type.
+    """
+    check_names(config)
+    for field, value in flatten(config).items():
+        rule = RULES[field]
+        if not (rule.accepts(value) if value is not None else rule.optional):
+            raise ConfigError(f"config.{field}={value!r}: expected {expected(field)}")
     _check_data(config)
     _check_optimizer(config.optimizer)
     if config.batch_size % config.accumulation:
@@ -242,7 +252,8 @@ def _check_optimizer(optimizer: ConfigDict) -> None:
         )
     if optimizer.nesterov and (optimizer.name != "sgd" or optimizer.momentum == 0):
         raise ConfigError(
-            "config.optimizer.nesterov=True needs config.optimizer.name='sgd' and a momentum above 0"
+            "config.optimizer.nesterov=True needs config.optimizer.name='sgd' and a momentum above 0; "
+            "write, say, --config.optimizer.nesterov=false"
         )
     if optimizer.schedule == "step" and not optimizer.milestones:
         raise ConfigError(

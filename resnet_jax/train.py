@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,10 @@ def build_model(config: ConfigDict, dataset: spec.Dataset) -> architecture.ResNe
 
 
 def train_and_evaluate(
-    config: ConfigDict, workdir: Path, devices: list[jax.Device] | None = None
+    config: ConfigDict,
+    workdir: Path,
+    devices: list[jax.Device] | None = None,
+    settings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Trains, or continues, the run of `config` in `workdir`, and evaluates the test images once.
 
@@ -88,6 +92,7 @@ def train_and_evaluate(
         config: fields as in `configs/default.py`.
         workdir: made if missing; see the README for what it will hold.
         devices: all of them if None.
+        settings: what `platform.prepare` did, to be shown.
 
     Returns:
         the content of `result.json`; at once if the run had finished before.
@@ -107,6 +112,8 @@ def train_and_evaluate(
     files.write_json(workdir / files.VERSIONS, files.versions(run.devices))
     for line in console.describe(config, run.dataset, run.parameters, run.devices):
         print(line)
+    if settings:
+        print(f"settings  {', '.join(settings)}")
     print(f"workdir   {workdir}", flush=True)
     checkpoints = checkpoint.Checkpoints(workdir, config.checkpoint.keep)
     try:

@@ -119,9 +119,10 @@ class TestConfigFile:
     def test_that_is_broken_is_refused_with_the_reason(self, tmp_path, source, named):
         broken = tmp_path / "broken.py"
         broken.write_text(source)
-        text = refusal(f"--config={broken}", "--config.seed=1")
-        assert named in text
-        assert len(text.splitlines()) == 1
+        for overrides in ([], ["--config.seed=1"], ["--config.model.depth=20"]):
+            text = refusal(f"--config={broken}", *overrides)
+            assert named in text
+            assert len(text.splitlines()) == 1
 
     def test_that_takes_no_arguments_is_given_none(self, tmp_path):
         assert "takes no arguments; leave ':depth=3' out" in refusal(
@@ -266,6 +267,9 @@ class TestEverythingElse:
             assert "configs/default.py lists every field" in out
 
 
+PATHS = [("a b/ü", "a b/ü"), ("/x", "/x"), ("~/x", "/home/user/x"), ("~nobody_at_all/x",) * 2]
+
+
 class TestWorkdir:
     @pytest.mark.parametrize(
         ("arguments", "name"),
@@ -281,7 +285,7 @@ class TestWorkdir:
 
     def test_is_taken_as_given(self, monkeypatch):
         monkeypatch.setenv("HOME", "/home/user")
-        for given, path in (("a b/ü", "a b/ü"), ("/x", "/x"), ("~/x", "/home/user/x")):
+        for given, path in PATHS:
             assert cli.parse(["--config", CONFIG, "--workdir", given]).workdir == Path(path)
 
     def test_is_not_empty(self):
