@@ -10,13 +10,18 @@ def main() -> int:
     settings = platform.prepare()
     from resnet_jax import cli
 
-    return cli.report(lambda: _train(settings))
+    interrupted = (
+        "interrupted; the same command continues from the newest checkpoint, if there is one"
+    )
+    return cli.report(lambda: _train(settings), interrupted)
 
 
 def _train(settings: tuple[str, ...]) -> int:
     from resnet_jax import cli, train
+    from resnet_jax.native import backend
 
     command = cli.parse(sys.argv[1:])
+    settings += backend.tune(command.config)
     train.train_and_evaluate(command.config, command.workdir, settings=settings)
     return 0
 

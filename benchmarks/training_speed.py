@@ -34,27 +34,27 @@ def ours(depth: int, batch: int) -> tuple[Callable[[], None], int]:
     import numpy as np
 
     from configs import cifar10_resnet
-    from resnet_jax import metrics, sharding, step, train
+    from resnet_jax import metrics, plan, sharding, step
     from resnet_jax.data import pipeline
 
     config = cifar10_resnet.get_config(f"depth={depth}")
     config.batch_size = batch
-    plan = train.plan(config)
-    mesh = plan.recipe.batches.mesh
+    made = plan.make(config)
+    mesh = made.recipe.batches.mesh
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (50_000, 32, 32, 3), dtype=np.uint8)
     labels = random.integers(0, 10, 50_000).astype(np.int32)
     examples = pipeline.place(pipeline.Examples(images, labels), mesh)
-    state = step.init_state(plan.recipe, 0, plan.dataset.image_shape)
+    state = step.init_state(made.recipe, 0, made.dataset.image_shape)
     counted = jax.device_put(metrics.Metrics.empty(), sharding.replicated(mesh))
-    run = step.compile_steps(plan.recipe)
+    run = step.compile_steps(made.recipe)
 
     def take() -> None:
         nonlocal state, counted
         state, counted = run(state, counted, examples, 1)
         jax.block_until_ready((state, counted))
 
-    return take, plan.parameters
+    return take, made.parameters
 
 
 def theirs(depth: int, batch: int) -> tuple[Callable[[], None], int]:

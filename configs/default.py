@@ -23,11 +23,15 @@ def get_config() -> ConfigDict:
     config.eval_batch_size = 500  # images, over all devices
     config.precision = "float32"  # of the computation: float32 | bfloat16; parameters, statistics
     # and loss are float32 in both
+    config.conv_backend = (
+        "auto"  # convolutions on a CPU: auto, native where they can be built | xla
+    )
+    # | native; not part of the model: parameters and checkpoints are the same
     config.augment = "crop(4) flip"  # tokens, left to right: crop(pixels, zero | reflect) | flip |
     # cutout(pixels); "" for none
     config.label_smoothing = 0.0  # share of the target spread over all classes
     config.ema_decay = 0.0  # per step, of an average of parameters and statistics that is evaluated
-    # instead of the last ones; 0: none
+    # instead of the last ones; at most (1 + step) / (10 + step); 0: none
     config.log_every = 100  # steps between rows of metrics.jsonl; a row is the mean since the last
     config.eval_every = placeholder(int)  # steps between evaluations on the validation images,
     # which data.validation holds out; unset: once an epoch

@@ -1,3 +1,3 @@
-"""Train, ablate and fine-tune residual networks with JAX and Flax."""
+"""Train and ablate residual networks with JAX and Flax."""
 
 __version__ = "0.1.0"

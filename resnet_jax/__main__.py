@@ -29,7 +29,7 @@ def summaries() -> dict[str, str]:
     found = {}
     for module in pkgutil.iter_modules([str(folder)]):
         docstring = ast.get_docstring(ast.parse((folder / f"{module.name}.py").read_text()))
-        found[module.name] = docstring.splitlines()[0]
+        found[module.name.replace("_", "-")] = docstring.splitlines()[0]
     return found
 
 
@@ -54,7 +54,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         near = difflib.get_close_matches(first.command, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"the commands are: {', '.join(known)}"
         raise ConfigError(f"no command {first.command!r}; {hint}")
-    module = importlib.import_module(f"resnet_jax.commands.{first.command}")
+    file = first.command.replace("-", "_")
+    module = importlib.import_module(f"resnet_jax.commands.{file}")
     command = _Parser(
         prog=f"python -m resnet_jax {first.command}",
         description=module.__doc__,

@@ -24,11 +24,11 @@ FOLDER = "checkpoints"
 
 
 def sha256(tree: Any) -> str:
-    """SHA-256 over the leaves sorted by name: name, dtype, shape, bytes."""
+    """SHA-256 over the leaves sorted by path: dtype, shape, bytes."""
     digest = hashlib.sha256()
-    for name, leaf in sorted(zip(params.names(tree), jax.tree.leaves(tree), strict=True)):
+    for _, leaf in sorted(zip(params.names(tree), jax.tree.leaves(tree), strict=True)):
         array = np.asarray(leaf)
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(f"{array.dtype.str} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 

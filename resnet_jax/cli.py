@@ -185,15 +185,20 @@ def _no_argument(flag: str, value: str) -> ConfigError:
     return ConfigError(f"{kind} {flag + value!r}{meant}\nusage: {USAGE}")
 
 
-def report(body: Callable[[], int]) -> int:
-    """Runs `body` and turns errors that a user can cause into a message and an exit code."""
+def report(body: Callable[[], int], interrupted: str = "interrupted") -> int:
+    """Runs `body` and turns errors that a user can cause into a message and an exit code.
+
+    Args:
+        body: returns the exit code.
+        interrupted: what to say on Ctrl-C.
+    """
     try:
         return body()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted; the same command continues from the last checkpoint", file=sys.stderr)
+        print(interrupted, file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()

@@ -90,6 +90,7 @@ RULES: Mapping[str, Rule] = {
     "accumulation": _integer(1),
     "eval_batch_size": _integer(1),
     "precision": _choice("float32", "bfloat16"),
+    "conv_backend": _choice("auto", "xla", "native"),
     "augment": _TEXT,
     "label_smoothing": _number(0, 1),
     "ema_decay": _number(0, 1),
@@ -125,7 +126,7 @@ RULES: Mapping[str, Rule] = {
     "model.stride_on": _choice("3x3", "first"),
     "model.shortcut": _choice(*shortcuts.SHORTCUTS),
     "model.projection": _choice(*shortcuts.PROJECTIONS),
-    "model.combine": _choice(*shortcuts.COMBINES),
+    "model.combine": _choice(*layers.COMBINES),
     "model.shared_preact": _choice("paper", "none", "all"),
     "model.norm": _choice(*layers.NORMS),
     "model.activation": _choice(*layers.ACTIVATIONS),
@@ -234,6 +235,11 @@ def _check_data(config: ConfigDict) -> None:
         raise ConfigError(
             f"config.data.validation={config.data.validation} leaves nothing to train on; "
             f"{dataset.name} has {images} training images"
+        )
+    if config.eval_every is not None and not config.data.validation:
+        raise ConfigError(
+            "config.eval_every is set but no images are held out; "
+            "add, say, --config.data.validation=5000, or leave it unset"
         )
     shown = num_steps(config) * config.batch_size
     if shown >= MAX_POSITIONS:

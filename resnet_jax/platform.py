@@ -5,7 +5,6 @@ The user's own environment always wins. `docs/speed.md` has what each setting is
 
 import ctypes
 import hashlib
-import logging
 import os
 import platform
 from collections.abc import MutableMapping
@@ -44,13 +43,12 @@ def prepare(environ: MutableMapping[str, str] = os.environ) -> tuple[str, ...]:
     from absl import logging as absl_logging
 
     absl_logging.set_verbosity(absl_logging.ERROR)
-    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
     if guess_backend(environ) != "cpu":
         return ()
-    return (*_keep_memory(environ), *_set_xla_flag(environ), *_cache_programs(environ))
+    return (*_keep_memory(environ), *_cache_programs(environ))
 
 
-def guess_backend(environ: MutableMapping[str, str]) -> str:
+def guess_backend(environ: MutableMapping[str, str] = os.environ) -> str:
     """`cpu` or `accelerator`: what JAX will find, without importing it."""
     asked = environ.get("JAX_PLATFORMS", "") or environ.get("JAX_PLATFORM_NAME", "")
     if asked:
@@ -78,8 +76,17 @@ def _keep_memory(environ: MutableMapping[str, str]) -> tuple[str, ...]:
     return ("malloc keeps memory",) if kept else ()
 
 
-def _set_xla_flag(environ: MutableMapping[str, str]) -> tuple[str, ...]:
-    """Adds `XLA_FLAG` for the versions it was measured on, unless the user sets that flag."""
+def set_xla_flag(environ: MutableMapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Adds `XLA_FLAG` on a CPU for the versions it was measured on, unless the user sets that flag.
+
+    It must precede the first use of a device. It speeds XLA's own convolutions up, and slows the
+    native ones down, so it is for runs without those.
+
+    Returns:
+        the setting in a few words, if it was made.
+    """
+    if guess_backend(environ) != "cpu":
+        return ()
     name, _, value = XLA_FLAG.partition("=")
     flags = environ.get("XLA_FLAGS", "")
     if _version("jaxlib") not in MEASURED_JAXLIB or name in flags:

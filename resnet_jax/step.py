@@ -51,7 +51,7 @@ class Recipe:
         batch_size: images a step, over all devices.
         accumulation: micro-batches a step.
         label_smoothing: share of the target spread over all classes.
-        ema_decay: per step; 0 for no average.
+        ema_decay: per step, at most: (1 + step) / (10 + step) while that is less; 0 for no average.
     """
 
     model: nn.Module
@@ -70,6 +70,8 @@ def init_variables(model: nn.Module, seed: int, image_shape: tuple[int, int, int
     network are constants to XLA:CPU, which computes wrong numbers from some (jaxlib 0.10.2).
     """
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    # Native kernels have the same parameters, but would ask for an image per device.
+    model = model.clone(options=dataclasses.replace(model.options, kernels=None))
     variables = model.lazy_init(rng.key(seed, rng.Stream.INIT), images, train=False)
     return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
@@ -86,6 +88,21 @@ def init_state(recipe: Recipe, seed: int, image_shape: tuple[int, int, int]) -> 
         ema=jax.tree.map(jnp.array, variables) if recipe.ema_decay else {},
     )
     return jax.device_put(state, sharding.replicated(recipe.batches.mesh))
+
+
+def state_shapes(recipe: Recipe, image_shape: tuple[int, int, int]) -> TrainState:
+    """The structure of a state, with shapes, dtypes and shardings in the place of arrays."""
+    whole = sharding.replicated(recipe.batches.mesh)
+    variables = jax.eval_shape(lambda: init_variables(recipe.model, 0, image_shape))
+    shapes = TrainState(
+        step=jax.ShapeDtypeStruct((), jnp.int32),
+        seed=jax.ShapeDtypeStruct((), jnp.uint32),
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        opt_state=jax.eval_shape(recipe.optimizer.init, variables["params"]),
+        ema=variables if recipe.ema_decay else {},
+    )
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
@@ -114,7 +131,6 @@ def _gradients(
     XLA's convolutions are slow inside one.
     """
     size = recipe.batch_size // recipe.accumulation
-    # Positions may exceed 2**31 / batch in products of int32, so they are computed as uint32.
     start = state.step.astype(jnp.uint32) * jnp.uint32(recipe.batch_size)
     layer_key = jax.random.fold_in(rng.key(state.seed, rng.Stream.LAYERS), state.step)
 
@@ -170,7 +186,10 @@ def train_step(
     ema = state.ema
     if recipe.ema_decay:
         now = {"params": params, "batch_stats": batch_stats}
-        ema = optax.incremental_update(now, ema, 1 - recipe.ema_decay)
+        # Short at first, or the initial values would weigh for 1 / (1 - decay) steps.
+        done = state.step.astype(jnp.float32)
+        decay = jnp.minimum(recipe.ema_decay, (1 + done) / (10 + done))
+        ema = optax.incremental_update(now, ema, 1 - decay)
     state = state.replace(
         step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state, ema=ema
     )

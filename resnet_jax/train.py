@@ -1,6 +1,5 @@
 """The training run: build, restore, step, evaluate, save, report."""
 
-import dataclasses
 import math
 import time
 from collections.abc import Sequence
@@ -8,76 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from ml_collections import ConfigDict
 
-from resnet_jax import checkpoint, console, evaluate, optimizer, params, sharding, step, writer
+from resnet_jax import checkpoint, console, evaluate, plan, sharding, step, writer
 from resnet_jax import config as configs
 from resnet_jax import workdir as files
 from resnet_jax.data import pipeline, source, spec
 from resnet_jax.errors import DataError, NonFiniteError
 from resnet_jax.metrics import Metrics
-from resnet_jax.models import architecture
-from resnet_jax.step import Recipe, TrainState
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """Everything that follows from a config and the devices, before data or files are touched.
-
-    Attributes:
-        config: validated.
-        dataset: what it trains on.
-        steps: length of the run.
-        learning_rate: by step.
-        recipe: for `step.train_step`.
-        parameters: number of trainable scalars.
-    """
-
-    config: ConfigDict
-    dataset: spec.Dataset
-    steps: int
-    learning_rate: optax.Schedule
-    recipe: Recipe
-    parameters: int
-
-    @property
-    def devices(self) -> list[jax.Device]:
-        return list(self.recipe.batches.mesh.devices.flat)
-
-
-def plan(config: ConfigDict, devices: list[jax.Device] | None = None) -> Plan:
-    """Checks a config and builds the network and the optimizer for `devices`, all if None.
-
-    Raises:
-        ConfigError: see `config.validate`.
-    """
-    configs.validate(config)
-    mesh = sharding.make_mesh(devices)
-    configs.check_devices(config, mesh.devices.size)
-    dataset = spec.get(config.data.name)
-    model = build_model(config, dataset)
-    shapes = jax.eval_shape(lambda: step.init_variables(model, 0, dataset.image_shape))["params"]
-    steps = configs.num_steps(config)
-    learning_rate = optimizer.schedule(config.optimizer, steps)
-    recipe = Recipe(
-        model=model,
-        optimizer=optimizer.create(config.optimizer, learning_rate, shapes),
-        batches=pipeline.Batches.create(dataset, config.augment, mesh),
-        batch_size=config.batch_size,
-        accumulation=config.accumulation,
-        label_smoothing=config.label_smoothing,
-        ema_decay=config.ema_decay,
-    )
-    return Plan(config, dataset, steps, learning_rate, recipe, params.count(shapes))
-
-
-def build_model(config: ConfigDict, dataset: spec.Dataset) -> architecture.ResNet:
-    """The network of a config for the classes of a data set."""
-    dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[config.precision]
-    return architecture.build(config.model, dataset.num_classes, dtype)
+from resnet_jax.plan import Plan
+from resnet_jax.step import TrainState
 
 
 def train_and_evaluate(
@@ -100,18 +40,18 @@ def train_and_evaluate(
     Raises:
         UserError: one of `errors.py`; what was saved before stays valid.
     """
-    run = plan(config, devices)
+    run = plan.make(config, devices)
+    files.check_claim(workdir, config)
     finished = files.read_result(workdir)
-    if finished is None:
-        _ensure_data(config, run.dataset)
-    files.claim(workdir, config)
     if finished is not None:
         print(f"{workdir} has finished; its result again:")
         print(console.describe_result(finished, console.network_name(config.model), workdir))
         return finished
-    files.write_json(workdir / files.VERSIONS, files.versions(run.devices))
+    _ensure_data(config, run.dataset)
+    files.claim(workdir, config)
     for line in console.describe(config, run.dataset, run.parameters, run.devices):
         print(line)
+    print(f"conv      {run.backend}")
     if settings:
         print(f"settings  {', '.join(settings)}")
     print(f"workdir   {workdir}", flush=True)
@@ -146,6 +86,9 @@ class _Run:
         self._checkpoints = checkpoints
         self._mesh = run.recipe.batches.mesh
         examples = source.load(run.dataset, "train", config.data.dir)
+        # Damage to the test images is better found now than after the training.
+        self._test = source.load(run.dataset, run.dataset.test_split, config.data.dir)
+        self._record_start(examples)
         kept, held_out = pipeline.hold_out(examples, config.data.validation)
         self._examples = pipeline.place(kept, self._mesh)
         self._held_out = pipeline.place(held_out, self._mesh) if len(held_out) else None
@@ -159,6 +102,19 @@ class _Run:
         self._began = time.perf_counter()
         self._seconds_before = 0.0
         self._saved: int | None = None
+
+    def _record_start(self, examples: source.Examples) -> None:
+        """Writes `versions.json`, and says what differs from the run's earlier processes.
+
+        Raises:
+            WorkdirError: the training images are others than before.
+        """
+        versions = files.versions(self._plan.devices) | {
+            "conv_backend": self._plan.backend.name,
+            "data": files.data_versions(self._plan.dataset, examples),
+        }
+        for note in files.record_versions(self._workdir, versions):
+            print(f"note      {note}")
 
     def complete(self) -> dict[str, Any]:
         """Trains to the last step, evaluates, and writes the result."""
@@ -177,12 +133,13 @@ class _Run:
 
     def _start(self) -> tuple[TrainState, Metrics]:
         """The newest checkpoint, else the initial state; and the metrics not yet logged."""
-        state = step.init_state(
-            self._plan.recipe, self._config.seed, self._plan.dataset.image_shape
-        )
+        recipe, image_shape = self._plan.recipe, self._plan.dataset.image_shape
         metrics, newest = Metrics.empty(), self._checkpoints.latest_step()
-        if newest is not None:
-            state, extra = self._checkpoints.restore(state, newest)
+        if newest is None:
+            state = step.init_state(recipe, self._config.seed, image_shape)
+        else:
+            shapes = step.state_shapes(recipe, image_shape)
+            state, extra = self._checkpoints.restore(shapes, newest)
             metrics = Metrics.from_json(extra["unlogged"])
             self._seconds_before, self._saved = extra["seconds"], newest
             print(f"resume    from step {newest:,} of {self._plan.steps:,}", flush=True)
@@ -202,12 +159,15 @@ class _Run:
             # Waiting for the dispatch before keeps the device busy and this process close to it.
             jax.block_until_ready(previous)
             previous = metrics
-            self._progress.advance(done)
-            if done % self._config.log_every == 0 or done == self._plan.steps:
+            self._progress.advance(done - count)
+            last = done == self._plan.steps
+            if done % self._config.log_every == 0 or last:
                 row, metrics = (done, metrics), self._on_mesh(Metrics.empty())
-            evaluates = self._held_out is not None and done % self._eval_every == 0
-            saves = done % self._config.checkpoint.every == 0 or done == self._plan.steps
+            evaluates = self._held_out is not None and (done % self._eval_every == 0 or last)
+            saves = done % self._config.checkpoint.every == 0 or last
             if evaluates or saves:
+                jax.block_until_ready(previous)
+                self._progress.advance(done)
                 if row is not None:
                     self._log(*row)
                     row = None
@@ -236,7 +196,7 @@ class _Run:
             "split": split,
             "loss": means["loss"],
             "accuracy": means["accuracy"],
-            "learning_rate": float(self._plan.learning_rate(at - 1)),
+            "learning_rate": float(self._plan.learning_rates[at - 1]),
             "images_per_second": self._progress.images_per_second() if split == "train" else None,
         }
         if not math.isfinite(row["loss"]):
@@ -272,6 +232,8 @@ class _Run:
         improved = accuracy is not None and (best is None or accuracy > best)
         if not (due or improved):
             return
+        # A tie does not displace the best, so that it does not depend on when saving was due.
+        accuracy = accuracy if improved else None
         if not _finite(state):
             raise NonFiniteError(self._not_finite(f"the state is not finite at step {state.step}"))
         extra = {"unlogged": metrics.to_json(), "seconds": self._seconds()}
@@ -282,16 +244,14 @@ class _Run:
         return self._seconds_before + time.perf_counter() - self._began
 
     def _finish(self, state: TrainState) -> dict[str, Any]:
-        dataset, config = self._plan.dataset, self._config
-        test = pipeline.place(source.load(dataset, dataset.test_split, config.data.dir), self._mesh)
-        metrics = self._evaluate(state.evaluated(), test)
+        metrics = self._evaluate(state.evaluated(), pipeline.place(self._test, self._mesh))
         row = self._row(int(state.step), "test", metrics)
         result = {
             "test_accuracy": row["accuracy"],
             "test_loss": row["loss"],
             "test_examples": metrics.examples(),
             "step": int(state.step),
-            "seed": config.seed,
+            "seed": self._config.seed,
             "parameters": self._plan.parameters,
             "state_sha256": checkpoint.sha256(state),
             "seconds": self._seconds(),

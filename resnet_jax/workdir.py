@@ -1,6 +1,7 @@
 """The files of a working directory, except the checkpoints and the metrics: `checkpoint.py`, `writer.py`."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -14,6 +15,9 @@ import jax
 from ml_collections import ConfigDict
 
 from resnet_jax import __version__, config
+from resnet_jax.data import spec
+from resnet_jax.data.source import Examples
+from resnet_jax.data.spec import Dataset
 from resnet_jax.errors import ConfigError, WorkdirError
 
 CONFIG, VERSIONS, METRICS, RESULT = "config.json", "versions.json", "metrics.jsonl", "result.json"
@@ -27,9 +31,9 @@ RESULT_FIELDS = frozenset(
 """What `result.json` holds."""
 
 NOT_PART_OF_THE_RUN = re.compile(
-    r"data\.(dir|prepare|placement)|tensorboard|checkpoint\..*|eval_batch_size"
+    r"data\.(dir|prepare|placement)|tensorboard|checkpoint\..*|eval_batch_size|conv_backend"
 )
-"""Fields that do not change a run's result, and may differ when it is continued."""
+"""Fields that may differ when a run is continued: they change its last bits at most."""
 
 
 def default_path(config_path: str, arguments: str | None, seed: int) -> Path:
@@ -88,7 +92,18 @@ def read_config(workdir: Path) -> ConfigDict:
 
 
 def claim(workdir: Path, new: ConfigDict) -> None:
-    """Makes `workdir` that of the run `new`, or finds that it is already.
+    """Makes `workdir` that of the run `new`, if it is not already.
+
+    Raises:
+        WorkdirError: see `check_claim`; or it cannot be written.
+    """
+    check_claim(workdir, new)
+    if not os.path.exists(workdir / CONFIG):
+        write_atomically(workdir / CONFIG, config.to_json(new))
+
+
+def check_claim(workdir: Path, new: ConfigDict) -> None:
+    """Checks that `workdir` is free, or that of the run `new`; writes nothing.
 
     Raises:
         WorkdirError: it belongs to another run; names the fields that differ.
@@ -111,7 +126,6 @@ def claim(workdir: Path, new: ConfigDict) -> None:
         raise WorkdirError(
             f"{workdir} exists and is no workdir of a run; choose another --workdir, or empty it"
         )
-    write_atomically(path, config.to_json(new))
 
 
 def _is_free(workdir: Path) -> bool:
@@ -139,6 +153,60 @@ def versions(devices: list[jax.Device]) -> dict[str, Any]:
         "git_commit": commit,
         "git_clean": clean,
     }
+
+
+def data_versions(dataset: Dataset, examples: Examples) -> dict[str, Any]:
+    """What identifies the training data, and what evaluation needs to repeat its preprocessing."""
+    return {
+        "name": dataset.name,
+        "train_sha256": examples.sha256(),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+    }
+
+
+def stored_dataset(workdir: Path, stored: ConfigDict) -> Dataset:
+    """The data set of a run, with the preprocessing that the run used, whatever the code says now."""
+    dataset = spec.get(stored.data.name)
+    data = read_versions(workdir).get("data", {})
+    same = {name: tuple(data[name]) for name in ("mean", "std") if name in data}
+    return dataclasses.replace(dataset, **same)
+
+
+def read_versions(workdir: Path) -> dict[str, Any]:
+    """What `versions.json` says of the last process that trained here; {} if there was none."""
+    try:
+        return json.loads((workdir / VERSIONS).read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def record_versions(workdir: Path, now: dict[str, Any]) -> list[str]:
+    """Writes `versions.json`; what it said of earlier processes is kept under `earlier`.
+
+    Returns:
+        the differences to the last process, under which a run is no longer exact to the bit.
+
+    Raises:
+        WorkdirError: the training images are others.
+    """
+    before = read_versions(workdir)
+    earlier = before.pop("earlier", [])
+    if not before or before == now:
+        write_json(workdir / VERSIONS, now | ({"earlier": earlier} if earlier else {}))
+        return []
+    data = before.get("data", {}).get("train_sha256")
+    if data not in (None, now["data"]["train_sha256"]):
+        raise WorkdirError(
+            f"{workdir} was trained on other images than those in the data directory now; "
+            "give back the old --config.data.dir, or choose another --workdir"
+        )
+    write_json(workdir / VERSIONS, now | {"earlier": [*earlier, before]})
+    return [
+        f"earlier steps had {name} {before.get(name)}, now {now[name]}: last bits may differ"
+        for name in now
+        if before.get(name) != now[name] and name != "git_clean"
+    ]
 
 
 def _git_state() -> tuple[str | None, bool | None]:

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax import checkpoint, sharding, step, train
+from resnet_jax import checkpoint, plan, sharding, step
 from resnet_jax.errors import ConfigError, WorkdirError
 
 
@@ -12,7 +12,7 @@ def make_state(tiny_config):
     """A function from a number of devices and a step to a state."""
 
     def make(devices=1, at=0):
-        recipe = train.plan(tiny_config, jax.devices()[:devices]).recipe
+        recipe = plan.make(tiny_config, jax.devices()[:devices]).recipe
         state = step.init_state(recipe, 0, (8, 8, 1))
         mesh = sharding.replicated(recipe.batches.mesh)
         return state.replace(step=jax.device_put(jnp.int32(at), mesh))
@@ -129,7 +129,9 @@ def test_a_workdir_without_checkpoints_is_named(tmp_path, make_state):
 
 
 class TestSha256:
-    tree = {"b": np.arange(4, dtype=np.float32), "a": np.ones((2, 1), np.int32)}
+    @property
+    def tree(self):
+        return {"b": np.arange(4, dtype=np.float32), "a": np.ones((2, 1), np.int32)}
 
     def changed(self, **leaves):
         return checkpoint.sha256({**self.tree, **leaves})
@@ -149,10 +151,6 @@ class TestSha256:
     )
     def test_one_bit_one_dtype_or_one_shape_changes_it(self, leaf):
         assert self.changed(b=leaf) != checkpoint.sha256(self.tree)
-
-    def test_the_name_of_a_leaf_counts(self):
-        renamed = {"c": self.tree["b"], "a": self.tree["a"]}
-        assert checkpoint.sha256(renamed) != checkpoint.sha256(self.tree)
 
     def test_devices_do_not_matter(self):
         mesh = sharding.make_mesh()

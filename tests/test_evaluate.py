@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from resnet_jax import evaluate, step, train
+from resnet_jax import evaluate, plan, step
 from resnet_jax.data import pipeline
 
 
@@ -15,21 +15,21 @@ def examples():
 
 
 def measure(config, examples, devices, batch_size, *, fused=False):
-    plan = train.plan(config, jax.devices()[:devices])
-    batches = plan.recipe.batches
-    variables = step.init_state(plan.recipe, 0, (8, 8, 1)).evaluated()
-    function = evaluate.compile_evaluation(plan.recipe.model, batches, batch_size, fused=fused)
+    made = plan.make(config, jax.devices()[:devices])
+    batches = made.recipe.batches
+    variables = step.init_state(made.recipe, 0, (8, 8, 1)).evaluated()
+    function = evaluate.compile_evaluation(made.recipe.model, batches, batch_size, fused=fused)
     return function(variables, pipeline.place(examples, batches.mesh))
 
 
 @pytest.fixture
 def expected(tiny_config, examples):
     """Loss and accuracy by a plain NumPy loop over single logits."""
-    plan = train.plan(tiny_config, jax.devices()[:1])
-    variables = step.init_variables(plan.recipe.model, 0, (8, 8, 1))
-    mean, std = (np.asarray(x, np.float32) for x in (plan.dataset.mean, plan.dataset.std))
+    made = plan.make(tiny_config, jax.devices()[:1])
+    variables = step.init_variables(made.recipe.model, 0, (8, 8, 1))
+    mean, std = (np.asarray(x, np.float32) for x in (made.dataset.mean, made.dataset.std))
     images = (examples.images / np.float32(255) - mean) / std
-    logits = np.asarray(plan.recipe.model.apply(variables, images, train=False), np.float64)
+    logits = np.asarray(made.recipe.model.apply(variables, images, train=False), np.float64)
     losses, right = [], 0
     for row, label in zip(logits, examples.labels, strict=True):
         losses.append(np.log(np.exp(row).sum()) - row[label])

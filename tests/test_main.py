@@ -34,7 +34,7 @@ def start(*command, cwd: Path) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, *map(str, command)],
         cwd=cwd,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -65,6 +65,7 @@ def workdir(trained, folder):
 
 def call(monkeypatch, *arguments) -> int:
     """The exit code of `main` in this process, which has eight devices."""
+    monkeypatch.setattr(main.platform, "prepare", lambda: ())  # too late: JAX is imported
     monkeypatch.setattr(sys, "argv", ["main.py", *map(str, arguments)])
     return main.main()
 

@@ -1,5 +1,4 @@
 import logging
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,26 +19,30 @@ def levels():
     absl_logging.set_verbosity(before[1])
 
 
-@pytest.mark.parametrize("name", ["TF_CPP_MIN_LOG_LEVEL", "GRPC_VERBOSITY"])
-def test_what_the_user_has_set_stays(monkeypatch, name):
-    monkeypatch.setenv(name, "0")
-    platform.prepare()
-    assert os.environ[name] == "0"
+def test_what_the_user_has_set_stays():
+    mine = {
+        "TF_CPP_MIN_LOG_LEVEL": "0",
+        "GRPC_VERBOSITY": "INFO",
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": "/mine",
+        "MALLOC_ARENA_MAX": "4",
+        "XLA_FLAGS": "--xla_mine=1",
+    }
+    environ = dict(mine)
+    platform.prepare(environ)
+    assert environ.pop("XLA_FLAGS").startswith("--xla_mine=1")
+    assert environ.items() >= {k: v for k, v in mine.items() if k != "XLA_FLAGS"}.items()
 
 
-def test_nothing_else_in_the_environment_is_touched(monkeypatch):
-    monkeypatch.setattr(
-        os, "environ", dict(os.environ) | {"XLA_FLAGS": "--x", "JAX_PLATFORMS": "cpu"}
-    )
-    before = dict(os.environ)
-    platform.prepare()
-    changed = {name for name in os.environ if os.environ[name] != before.get(name)}
-    assert changed <= {"TF_CPP_MIN_LOG_LEVEL", "GRPC_VERBOSITY"}
+def test_on_an_accelerator_libraries_are_quietened_and_nothing_else_is_set():
+    environ = {"JAX_PLATFORMS": "tpu,cpu"}
+    assert platform.prepare(environ) == ()
+    assert set(environ) == {"JAX_PLATFORMS", "TF_CPP_MIN_LOG_LEVEL", "GRPC_VERBOSITY"}
 
 
 def test_it_runs_before_jax_is_imported():
     script = (
-        "import sys; from resnet_jax import platform; platform.prepare(); "
+        "import sys; from resnet_jax import platform; platform.prepare({}); "
         "sys.exit('jax' in sys.modules)"
     )
     root = Path(platform.__file__).parents[1]

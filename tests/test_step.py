@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from resnet_jax import checkpoint, rng, sharding, step, train
+from resnet_jax import checkpoint, plan, rng, sharding, step
 from resnet_jax.data import pipeline
 from resnet_jax.metrics import Metrics
 
@@ -27,9 +27,9 @@ def start(tiny_config, examples):
     def make(devices=1, **changes):
         with tiny_config.unlocked():
             tiny_config.update_from_flattened_dict(changes)
-        plan = train.plan(tiny_config, jax.devices()[:devices])
-        state = step.init_state(plan.recipe, tiny_config.seed, plan.dataset.image_shape)
-        return plan.recipe, state, pipeline.place(examples, plan.recipe.batches.mesh)
+        made = plan.make(tiny_config, jax.devices()[:devices])
+        state = step.init_state(made.recipe, tiny_config.seed, made.dataset.image_shape)
+        return made.recipe, state, pipeline.place(examples, made.recipe.batches.mesh)
 
     return make
 
@@ -177,15 +177,18 @@ def test_accumulation_draws_dropout_per_micro_batch(start):
 
 
 def test_the_average_follows_parameters_and_statistics(start):
-    recipe, state, examples = start(ema_decay=0.75)
+    recipe, state, examples = start(ema_decay=0.15)
     before = {"params": state.params, "batch_stats": state.batch_stats}
     assert_close(state.ema, before)
     expected = jax.tree.map(np.asarray, before)
     one = jax.jit(lambda s: step.train_step(recipe, s, examples))
-    for _ in range(3):
+    # (1 + step) / (10 + step) is 0.1, 0.18 and 0.25 at first, so that the limit acts from the second.
+    for decay in (0.1, 0.15, 0.15):
         state, _ = one(state)
         now = {"params": state.params, "batch_stats": state.batch_stats}
-        expected = jax.tree.map(lambda e, n: 0.75 * e + 0.25 * np.asarray(n), expected, now)
+        expected = jax.tree.map(
+            lambda e, n, d=decay: d * e + (1 - d) * np.asarray(n), expected, now
+        )
     assert_close(state.ema, expected, atol=1e-6)
     assert state.evaluated() is state.ema
 
@@ -283,7 +286,8 @@ def test_gradients_of_the_step_are_those_of_the_mean_loss(start):
     gradients, _, _ = jax.jit(lambda s: step._gradients(recipe, s, examples))(state)
     norm = optax.tree.norm(gradients)
     moved = [
-        jax.tree.map(lambda p, g: p + h * g / norm, state.params, gradients) for h in (1e-2, -1e-2)
+        jax.tree.map(lambda p, g, h=h: p + h * g / norm, state.params, gradients)
+        for h in (1e-2, -1e-2)
     ]
     slope = float(loss(moved[0]) - loss(moved[1])) / 2e-2
     assert slope == pytest.approx(float(norm), rel=0.02)

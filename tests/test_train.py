@@ -1,10 +1,13 @@
 import json
+import os
 
 import jax
 import numpy as np
 import pytest
 
-from resnet_jax import checkpoint, train, writer
+from configs import cifar10_resnet
+from resnet_jax import checkpoint, optimizer, plan, sharding, step, train, writer
+from resnet_jax.data import source, spec
 from resnet_jax.errors import ConfigError, DataError, NonFiniteError, WorkdirError
 
 
@@ -72,6 +75,98 @@ def test_a_run_that_dies_and_goes_on_ends_in_the_same_bits(
     assert rows(tmp_path / "broken") == unbroken[1]
 
 
+def test_a_run_as_on_accelerators_that_dies_and_goes_on_ends_in_the_same_bits(
+    long_config, tmp_path, monkeypatch, stop_after
+):
+    """Many steps per dispatch, micro-batches and evaluation in loops on the device, two devices."""
+    monkeypatch.setattr(sharding, "on_accelerator", lambda mesh: True)
+    devices = jax.devices()[:2]
+    unbroken = train.train_and_evaluate(long_config, tmp_path / "unbroken", devices)
+    long_config.checkpoint.every = 5
+    with monkeypatch.context() as inner:
+        save = checkpoint.Checkpoints.save
+
+        def save_and_die(self, state, *args):
+            save(self, state, *args)
+            raise Stopped
+
+        inner.setattr(checkpoint.Checkpoints, "save", save_and_die)
+        with pytest.raises(Stopped):
+            train.train_and_evaluate(long_config, tmp_path / "broken", devices)
+    result = train.train_and_evaluate(long_config, tmp_path / "broken", devices)
+    assert result["state_sha256"] == unbroken["state_sha256"]
+    assert rows(tmp_path / "broken") == rows(tmp_path / "unbroken")
+
+
+def test_other_training_images_in_the_same_place_are_refused(
+    tiny_config, one_device, tmp_path, monkeypatch
+):
+    train.train_and_evaluate(tiny_config, tmp_path, one_device)
+    (tmp_path / "result.json").unlink()
+    load = source.load
+
+    def swapped(dataset, split, dir):
+        examples = load(dataset, split, dir)
+        return source.Examples(examples.images[::-1], examples.labels[::-1])
+
+    monkeypatch.setattr(source, "load", swapped)
+    with pytest.raises(WorkdirError, match="trained on other images"):
+        train.train_and_evaluate(tiny_config, tmp_path, one_device)
+
+
+def test_what_differs_from_the_process_before_is_said_and_kept(
+    tiny_config, one_device, tmp_path, monkeypatch, stop_after, capsys
+):
+    tiny_config.conv_backend = "xla"
+    tiny_config.checkpoint.every = 4
+    with monkeypatch.context():
+        stop_after(4)
+        with pytest.raises(Stopped):
+            train.train_and_evaluate(tiny_config, tmp_path, one_device)
+        monkeypatch.undo()
+    train.train_and_evaluate(tiny_config, tmp_path, jax.devices()[:2])
+    assert "device_count 1, now 2" in capsys.readouterr().out
+    versions = json.loads((tmp_path / "versions.json").read_text())
+    assert versions["device_count"] == 2
+    assert [start["device_count"] for start in versions["earlier"]] == [1]
+
+
+def test_a_damaged_test_split_is_found_before_training(
+    tiny_config, one_device, tmp_path, monkeypatch
+):
+    load = source.load
+
+    def damaged(dataset, split, dir):
+        if split == "test":
+            raise DataError("damaged")
+        return load(dataset, split, dir)
+
+    monkeypatch.setattr(source, "load", damaged)
+    with pytest.raises(DataError):
+        train.train_and_evaluate(tiny_config, tmp_path, one_device)
+    assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
+
+
+def test_the_real_cifar10_trains_a_step(tmp_path, one_device):
+    """ResNet-20 on the original pixels: the first batch's loss is near ln(10), and all test images count."""
+    if not os.environ.get("TFDS_DATA_DIR") or not spec_is_there("cifar10"):
+        pytest.skip("TFDS_DATA_DIR has no cifar10")
+    config = cifar10_resnet.get_config()
+    config.num_steps = 1
+    result = train.train_and_evaluate(config, tmp_path, one_device)
+    assert result["parameters"] == 269_722
+    assert result["test_examples"] == 10_000
+    assert rows(tmp_path)[0]["loss"] == pytest.approx(np.log(10), abs=0.05)
+
+
+def spec_is_there(name):
+    try:
+        source.check(spec.get(name), None)
+    except DataError:
+        return False
+    return True
+
+
 def test_one_step_more_is_another_state(long_config, one_device, tmp_path, unbroken):
     """The test above would be empty if all states were equal."""
     long_config.num_steps = 13
@@ -96,9 +191,10 @@ def test_rows_are_one_per_logged_step_with_the_contracts_columns(unbroken):
 
 
 def test_the_logged_rate_is_that_of_the_last_update(long_config, unbroken):
-    schedule = train.plan(long_config, jax.devices()[:1]).learning_rate
+    schedule = optimizer.schedule(long_config.optimizer, long_config.num_steps)
     for row in unbroken[1]:
-        assert row["learning_rate"] == float(schedule(row["step"] - 1))
+        expected = float(schedule(row["step"] - 1))
+        assert row["learning_rate"] == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 def test_the_workdir_holds_what_the_contract_says(tiny_config, one_device, tmp_path):
@@ -148,16 +244,18 @@ def test_a_run_that_dies_before_its_result_only_evaluates(
 
 def test_the_test_images_are_evaluated_once(tiny_config, one_device, tmp_path, monkeypatch):
     loaded = []
-    load = train.source.load
+    load = source.load
 
     def record(dataset, split, dir):
         loaded.append(split)
         return load(dataset, split, dir)
 
-    monkeypatch.setattr(train.source, "load", record)
+    monkeypatch.setattr(source, "load", record)
+    tiny_config.data.validation = 37
     tiny_config.eval_every = 2
     train.train_and_evaluate(tiny_config, tmp_path, one_device)
     assert loaded == ["train", "test"]
+    assert [row["split"] for row in rows(tmp_path)].count("test") == 1
 
 
 def test_the_best_by_validation_is_kept_beside_the_last(long_config, one_device, tmp_path):
@@ -208,8 +306,8 @@ def test_a_diverging_run_stops_and_saves_nothing_that_is_not_finite(
         train.train_and_evaluate(tiny_config, tmp_path, one_device)
     kept = checkpoint.Checkpoints(tmp_path, read_only=True)
     for at in kept.steps():
-        plan = train.plan(tiny_config, one_device)
-        state = train.step.init_state(plan.recipe, 0, (8, 8, 1))
+        recipe = plan.make(tiny_config, one_device).recipe
+        state = step.init_state(recipe, 0, (8, 8, 1))
         restored, _ = kept.restore(state, at)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(restored))
     kept.close()

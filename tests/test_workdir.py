@@ -105,7 +105,14 @@ class TestClaim:
         part = tiny_config[section] if section else tiny_config
         with tiny_config.ignore_type():
             part[leaf] = ANOTHER[type(part[leaf])](part[leaf])
-        free = {"eval_batch_size", "tensorboard", "data.dir", "data.prepare", "data.placement"}
+        free = {
+            "eval_batch_size",
+            "conv_backend",
+            "tensorboard",
+            "data.dir",
+            "data.prepare",
+            "data.placement",
+        }
         if field in free | {"checkpoint.every", "checkpoint.keep"}:
             files.claim(tmp_path, tiny_config)
         else:

@@ -61,19 +61,19 @@ def evaluate(
         DataError: the data is missing or damaged.
         WorkdirError: the workdir or its checkpoint is.
     """
-    import jax
-
-    from resnet_jax import checkpoint, evaluate, train
+    from resnet_jax import checkpoint, evaluate, plan, sharding
     from resnet_jax import step as steps
     from resnet_jax import workdir as files
     from resnet_jax.data import pipeline, source
     from resnet_jax.errors import ConfigError
+    from resnet_jax.native import backend
 
     config = files.read_config(workdir)
+    backend.tune(config)
     # The run's batch size may not suit this machine; evaluation takes the devices that divide it.
-    devices = jax.devices()
+    devices = sharding.all_devices()
     count = math.gcd(config.batch_size // config.accumulation, len(devices))
-    run = train.plan(config, devices[:count])
+    run = plan.make(config, devices[:count], files.stored_dataset(workdir, config))
     batches = run.recipe.batches
     split = split or run.dataset.test_split
     if split not in run.dataset.splits:
@@ -82,7 +82,7 @@ def evaluate(
         )
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"--batch-size {batch_size}: expected a whole number of at least 1")
-    state = steps.init_state(run.recipe, config.seed, run.dataset.image_shape)
+    state = steps.state_shapes(run.recipe, run.dataset.image_shape)
     state = checkpoint.read(workdir, state, step)
     where = data_dir or config.data.dir
     source.check(run.dataset, where)

@@ -7,7 +7,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from resnet_jax import rng, sharding
 from resnet_jax.data import augment
@@ -47,6 +47,8 @@ def hold_out(examples: Examples, count: int) -> tuple[Examples, Examples]:
     Returns:
         the remaining and the held-out examples, both in their original order.
     """
+    if not count:
+        return examples, Examples(examples.images[:0], examples.labels[:0])
     order = images_at_numpy(_HELD_OUT_SEED, np.arange(len(examples)), len(examples))
     held_out, kept = np.sort(order[:count]), np.sort(order[count:])
     return tuple(Examples(examples.images[i], examples.labels[i]) for i in (kept, held_out))
@@ -89,7 +91,7 @@ class Batches:
         # The constraint is what makes each device gather and augment its own rows only;
         # without it every device computes the whole batch, with the same result.
         positions = self._split(positions)
-        index = self._split(images_at(seed, positions, len(examples)))
+        index = self._images_at(seed, positions, len(examples))
         keys = rng.keys_at(seed, rng.Stream.AUGMENT, positions)
         images = augment.apply(self.augment, self.normalise(examples.images[index]), keys)
         return self._split(images), self._split(examples.labels[index])
@@ -118,6 +120,20 @@ class Batches:
         scale = jnp.asarray([1 / (255 * s) for s in self.std], jnp.float32)
         shift = jnp.asarray([m / s for m, s in zip(self.mean, self.std, strict=True)], jnp.float32)
         return images.astype(jnp.float32) * scale - shift
+
+    def _images_at(self, seed: jax.Array, positions: jax.Array, size: int) -> jax.Array:
+        """`order.images_at`, each device for its own rows.
+
+        It loops until its last row is found; over all rows at once, each test of that would be a
+        message between devices.
+        """
+        split = jax.shard_map(
+            lambda seed, positions: images_at(seed, positions, size),
+            mesh=self.mesh,
+            in_specs=(PartitionSpec(), PartitionSpec(sharding.DATA_AXIS)),
+            out_specs=PartitionSpec(sharding.DATA_AXIS),
+        )
+        return split(seed, positions)
 
     def _split(self, x: jax.Array) -> jax.Array:
         return jax.lax.with_sharding_constraint(x, sharding.split_batch(self.mesh))

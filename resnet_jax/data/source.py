@@ -6,6 +6,7 @@ there neither imports TFDS nor decodes anything.
 """
 
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -45,6 +46,12 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def sha256(self) -> str:
+        """Hexadecimal digest of pixels and labels, in order."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.images))
+        digest.update(np.ascontiguousarray(self.labels))
+        return digest.hexdigest()
 
 
 def data_dir(dir: str | None) -> Path:

@@ -11,6 +11,7 @@ from resnet_jax.models.designs import DESIGNS, Design
 from resnet_jax.models.layers import STEM_VOCABULARY, VOCABULARY, ConvSpec, LayerOptions
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.models.unit import UnitSpec, split_preact
+from resnet_jax.native.ops import Kernels
 from resnet_jax.tokens import Token
 
 EXPANSION = 4
@@ -26,13 +27,16 @@ _IMAGENET_STAGES = {
 """(depth, bottleneck) -> units per stage (He et al. 2015, table 1)."""
 
 
-def build(model: Any, num_classes: int, dtype: jnp.dtype = jnp.float32) -> ResNet:
+def build(
+    model: Any, num_classes: int, dtype: jnp.dtype = jnp.float32, native: Kernels | None = None
+) -> ResNet:
     """Builds the network that `config.model` describes.
 
     Args:
         model: the section `model` of a config (attributes as listed in `configs/default.py`).
         num_classes: number of logits.
         dtype: of the computation; parameters are float32.
+        native: kernels to use where they serve; None for XLA's convolutions alone.
 
     Raises:
         ConfigError: a string or number that describes no network, naming the field.
@@ -66,6 +70,7 @@ def build(model: Any, num_classes: int, dtype: jnp.dtype = jnp.float32) -> ResNe
         activation=model.activation,
         conv_bias=not (has_norm or has_bias),
         dtype=dtype,
+        kernels=native,
     )
     return ResNet(
         stem=stem,

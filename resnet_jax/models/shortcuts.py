@@ -1,9 +1,4 @@
-"""The path around the residual branch, and how the two paths meet.
-
-Each choice is a function in a table; a config names it by its key.
-"""
-
-from collections.abc import Callable
+"""The path around the residual branch: what it carries, and how it crosses a change of shape."""
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +53,3 @@ PROJECTIONS = ("A", "B")
 
 SHORTCUTS = ("identity", "none")
 """What the shortcut carries: its input, or nothing (a plain net)."""
-
-COMBINES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {"add": jnp.add}
-"""How shortcut and branch meet: `(shortcut, branch) -> output`, all [B, H, W, C]."""

@@ -10,7 +10,7 @@ import jax
 from flax import linen as nn
 
 from resnet_jax.models.layers import ConvSpec, LayerOptions, Layers
-from resnet_jax.models.shortcuts import COMBINES, Projection, pad_channels
+from resnet_jax.models.shortcuts import Projection, pad_channels
 from resnet_jax.tokens import Token
 
 
@@ -23,7 +23,8 @@ class UnitSpec:
         convs: what the branch's `conv` tokens stand for.
         features: output channels.
         stride: pixels.
-        shortcut, projection, combine: keys of the tables in `shortcuts.py`.
+        shortcut, projection: one of `SHORTCUTS` and `PROJECTIONS` of `shortcuts.py`.
+        combine: a key of `COMBINES` of `layers.py`.
         projection_norm: whether a projection's convolution is normalised.
         shared_preact: whether the shortcut starts behind the pre-activation.
         index, units: this unit's number, from 1, and how many the network has.
@@ -61,11 +62,10 @@ class Unit(nn.Module):
         layers = Layers(self.options, spec.convs, train=train, index=spec.index, units=spec.units)
         preact, rest = split_preact(spec.branch)
         activated = layers(preact, x)
-        branch = layers(rest, activated)
         if spec.shortcut == "none":
-            return layers(spec.after, branch)
+            return layers(rest + spec.after, activated)
         shortcut = self._project(activated if spec.shared_preact else x, train)
-        return layers(spec.after, COMBINES[spec.combine](shortcut, branch))
+        return layers.join(rest, activated, shortcut, spec.combine, spec.after)
 
     def _project(self, x: jax.Array, train: bool) -> jax.Array:
         """Brings the shortcut to the branch's shape."""

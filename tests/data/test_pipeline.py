@@ -75,6 +75,7 @@ def test_each_device_makes_its_own_rows_only(batches, tiny_examples):
     assert "f32[2,8,8,3]" in text
     assert "f32[16,8,8,3]" not in text
     assert "all-gather" not in text
+    assert "all-reduce" not in text
 
 
 @pytest.mark.parametrize("size", [1, 7, 24, 100])

@@ -79,8 +79,3 @@ def test_option_b_has_just_these_parameters(options, norm, names):
     variables = shapes(projection(norm, LayerOptions(**options)))
     assert {layer: set(leaves) for layer, leaves in variables["params"].items()} == names
     assert variables["params"]["conv"]["kernel"].shape == (1, 1, 3, 6)
-
-
-def test_add_is_the_sum():
-    x = features_map(2, 2, 3)
-    np.testing.assert_array_equal(shortcuts.COMBINES["add"](x, 2 * x), 3 * x)

@@ -1,0 +1,83 @@
+"""Everything that follows from a config and the devices, before data or files are touched."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from resnet_jax import config as configs
+from resnet_jax import optimizer, params, sharding, step
+from resnet_jax.data import pipeline, spec
+from resnet_jax.models import architecture
+from resnet_jax.native import backend as native
+from resnet_jax.native.backend import Backend
+from resnet_jax.native.ops import Kernels
+from resnet_jax.step import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A run that could begin.
+
+    Attributes:
+        config: validated.
+        dataset: what it trains on.
+        steps: length of the run.
+        learning_rates: float32 [steps], that of each update.
+        recipe: for `step.train_step`.
+        parameters: number of trainable scalars.
+        backend: which convolutions are used.
+    """
+
+    config: ConfigDict
+    dataset: spec.Dataset
+    steps: int
+    learning_rates: np.ndarray
+    recipe: Recipe
+    parameters: int
+    backend: Backend
+
+    @property
+    def devices(self) -> list[jax.Device]:
+        return list(self.recipe.batches.mesh.devices.flat)
+
+
+def make(
+    config: ConfigDict,
+    devices: list[jax.Device] | None = None,
+    dataset: spec.Dataset | None = None,
+) -> Plan:
+    """Checks a config and builds the network and the optimizer.
+
+    Args:
+        config: fields as in `configs/default.py`.
+        devices: all of them if None.
+        dataset: that of the config if None.
+
+    Raises:
+        ConfigError: see `config.validate`; or the devices do not divide the batch.
+    """
+    configs.validate(config)
+    backend = native.choose(config)
+    mesh = sharding.make_mesh(devices)
+    configs.check_devices(config, mesh.devices.size)
+    dataset = spec.get(config.data.name) if dataset is None else dataset
+    dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[config.precision]
+    kernels = None if backend.lanes is None else Kernels(backend.lanes, mesh)
+    model = architecture.build(config.model, dataset.num_classes, dtype, kernels)
+    shapes = jax.eval_shape(lambda: step.init_variables(model, 0, dataset.image_shape))["params"]
+    steps = configs.num_steps(config)
+    schedule = optimizer.schedule(config.optimizer, steps)
+    recipe = Recipe(
+        model=model,
+        optimizer=optimizer.create(config.optimizer, schedule, shapes),
+        batches=pipeline.Batches.create(dataset, config.augment, mesh),
+        batch_size=config.batch_size,
+        accumulation=config.accumulation,
+        label_smoothing=config.label_smoothing,
+        ema_decay=config.ema_decay,
+    )
+    rates = jax.vmap(lambda at: jnp.asarray(schedule(at), jnp.float32))(jnp.arange(steps))
+    return Plan(config, dataset, steps, np.asarray(rates), recipe, params.count(shapes), backend)
