@@ -23,10 +23,8 @@ def get_config() -> ConfigDict:
     config.eval_batch_size = 500  # images, over all devices
     config.precision = "float32"  # of the computation: float32 | bfloat16; parameters, statistics
     # and loss are float32 in both
-    config.conv_backend = (
-        "auto"  # convolutions on a CPU: auto, native where it can be built | xla |
-    )
-    # native; not part of the model: parameters and checkpoints are the same
+    config.conv_backend = "auto"  # convolutions on a CPU: auto, native where it can be built | xla
+    # | native; not part of the model: parameters and checkpoints are the same
     config.augment = "crop(4) flip"  # tokens, left to right: crop(pixels, zero | reflect) | flip |
     # cutout(pixels); "" for none
     config.label_smoothing = 0.0  # share of the target spread over all classes
