@@ -1,61 +1,126 @@
-"""The peer of the benchmarks: the same residual network in plain PyTorch, in channels_last layout."""
+"""The peer of the benchmarks: the same residual networks in plain PyTorch, in channels_last layout."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 
-class Block(nn.Module):
-    """The original basic unit with option A."""
+def conv3(inputs: int, features: int, stride: int = 1) -> nn.Conv2d:
+    """A 3x3 convolution with padding 1."""
+    return nn.Conv2d(inputs, features, 3, stride, padding=1, bias=False)
 
-    def __init__(self, inputs: int, features: int, stride: int):
+
+class Shortcut(nn.Module):
+    """Identity, option A or option B; maps [B, C, H, W] to [B, features, H / stride, W / stride]."""
+
+    def __init__(self, inputs: int, features: int, stride: int, option: str, norm: bool):
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, features, 3, stride, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(features)
-        self.conv2 = nn.Conv2d(features, features, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(features)
-        self.stride = stride
-        self.missing = features - inputs
+        self.changes = inputs != features or stride > 1
+        self.stride, self.missing = stride, features - inputs
+        self.projection = None
+        if self.changes and option == "B":
+            layers = [nn.Conv2d(inputs, features, 1, stride, bias=False)]
+            self.projection = nn.Sequential(*layers, *([nn.BatchNorm2d(features)] * norm))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps [B, C, H, W] to [B, features, H / stride, W / stride]."""
+        """Applies it."""
+        if self.projection is not None:
+            return self.projection(x)
+        if not self.changes:
+            return x
+        before = self.missing // 2
+        channels = (0, 0, 0, 0, before, self.missing - before)
+        return functional.pad(x[:, :, :: self.stride, :: self.stride], channels)
+
+
+class Original(nn.Module):
+    """conv norm act conv norm, add, act (He et al. 2015)."""
+
+    def __init__(self, inputs: int, features: int, stride: int, option: str, first: bool):
+        super().__init__()
+        self.conv1, self.norm1 = conv3(inputs, features, stride), nn.BatchNorm2d(features)
+        self.conv2, self.norm2 = conv3(features, features), nn.BatchNorm2d(features)
+        self.shortcut = Shortcut(inputs, features, stride, option, norm=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Applies it."""
         branch = functional.relu(self.norm1(self.conv1(x)), inplace=True)
-        branch = self.norm2(self.conv2(branch))
-        if self.missing or self.stride > 1:
-            before = self.missing // 2
-            channels = (0, 0, 0, 0, before, self.missing - before)
-            x = functional.pad(x[:, :, :: self.stride, :: self.stride], channels)
-        return functional.relu(branch + x, inplace=True)
+        return functional.relu(self.norm2(self.conv2(branch)) + self.shortcut(x), inplace=True)
+
+
+class PreActivation(nn.Module):
+    """norm act conv norm act conv, add (He et al. 2016)."""
+
+    def __init__(self, inputs: int, features: int, stride: int, option: str, first: bool):
+        super().__init__()
+        self.norm1, self.conv1 = nn.BatchNorm2d(inputs), conv3(inputs, features, stride)
+        self.norm2, self.conv2 = nn.BatchNorm2d(features), conv3(features, features)
+        self.shortcut = Shortcut(inputs, features, stride, option, norm=False)
+        self.shared = first or self.shortcut.changes
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Applies it."""
+        activated = functional.relu(self.norm1(x), inplace=True)
+        branch = functional.relu(self.norm2(self.conv1(activated)), inplace=True)
+        return self.conv2(branch) + self.shortcut(activated if self.shared else x)
 
 
 class ResNet(nn.Module):
-    """He et al. 2015 for CIFAR-10: depth 6n+2."""
+    """A residual network for 32x32 images.
 
-    def __init__(self, depth: int, classes: int = 10):
+    Args:
+        sizes: units a stage.
+        widths: channels of the stem and of each stage.
+        preact: full pre-activation units instead of the original ones.
+        option: A or B.
+        classes: number of logits.
+    """
+
+    def __init__(
+        self, sizes: tuple, widths: tuple, *, preact: bool, option: str, classes: int = 10
+    ):
         super().__init__()
-        blocks, inputs = [], 16
-        for stage, features in enumerate((16, 32, 64)):
-            for number in range((depth - 2) // 6):
-                blocks.append(Block(inputs, features, 2 if stage and not number else 1))
+        inputs = widths[0]
+        stem = [conv3(3, inputs)]
+        stem += [] if preact else [nn.BatchNorm2d(inputs), nn.ReLU(inplace=True)]
+        units = []
+        for stage, (size, features) in enumerate(zip(sizes, widths[1:], strict=True)):
+            for number in range(size):
+                stride = 2 if stage and not number else 1
+                kind = PreActivation if preact else Original
+                units.append(kind(inputs, features, stride, option, not units))
                 inputs = features
-        self.stem = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(16)
-        self.blocks = nn.Sequential(*blocks)
+        final = [nn.BatchNorm2d(inputs), nn.ReLU(inplace=True)] if preact else []
+        self.body = nn.Sequential(*stem, *units, *final)
         self.head = nn.Linear(inputs, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps [B, 3, 32, 32] to logits [B, classes]."""
-        x = functional.relu(self.norm(self.stem(x)), inplace=True)
-        return self.head(self.blocks(x).mean((2, 3)))
+        return self.head(self.body(x).mean((2, 3)))
 
 
-def make_step(depth: int, batch: int, threads: int) -> tuple[Callable[[], None], int]:
-    """A function that takes one training step on a constant batch, and the parameter count."""
+def make(
+    fields: dict[str, Any], sizes: tuple, batch: int, threads: int, *, train: bool
+) -> tuple[Callable[[], None], int]:
+    """A function that takes a step, or classifies a batch, and the number of parameters.
+
+    Args:
+        fields: of our config's model, as in `networks.py`.
+        sizes: units a stage.
+        batch: images, the same ones at every call.
+        threads: that PyTorch may use.
+        train: a training step instead of inference.
+    """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    model = ResNet(depth).to(memory_format=torch.channels_last).train()
+    base = fields.get("stage_widths", (16, 32, 64))
+    widths = (base[0], *(round(w * fields.get("width", 1)) for w in base))
+    preact = fields.get("design") == "full_preact"
+    model = ResNet(sizes, widths, preact=preact, option=fields.get("projection", "A"))
+    model = model.to(memory_format=torch.channels_last).train(train)
     images = torch.randn(batch, 3, 32, 32).to(memory_format=torch.channels_last)
     labels = torch.randint(0, 10, (batch,))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
@@ -65,4 +130,9 @@ def make_step(depth: int, batch: int, threads: int) -> tuple[Callable[[], None],
         functional.cross_entropy(model(images), labels).backward()
         optimizer.step()
 
-    return step, sum(parameter.numel() for parameter in model.parameters())
+    def classify() -> None:
+        with torch.inference_mode():
+            model(images)
+
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return (step if train else classify), count

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 from resnet_jax import config as configs
 from resnet_jax import workdir
 from resnet_jax.errors import ConfigError, UserError
+from resnet_jax.rules import BOOLEAN, RULES
 
 USAGE = (
     "main.py --config configs/NAME.py[:ARG=VALUE,...] [--workdir DIR] [--config.FIELD=VALUE ...]"
@@ -141,7 +142,7 @@ def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
         sys_argv=["main.py", *(f"--config.{field}" for field in texts)],
     )
     for field, text in texts.items():
-        if text == "None" and configs.RULES[field].optional:
+        if text == "None" and RULES[field].optional:
             config.update_from_flattened_dict({field: None})
             continue
         try:
@@ -163,7 +164,7 @@ def _assignments(arguments: Sequence[str]) -> dict[str, str]:
             raise _no_argument(flag, equals + text)
         field = flag.partition(".")[2]
         expected = configs.expected(field)
-        boolean = configs.RULES[field] is configs.BOOLEAN
+        boolean = RULES[field] is BOOLEAN
         if negated and (equals or not boolean):
             raise ConfigError(f"{flag}: write --config.{field}=VALUE; expected {expected}")
         if boolean and not equals:
@@ -181,7 +182,7 @@ def _no_argument(flag: str, value: str) -> ConfigError:
     """An error about something that is no `--config.FIELD`, with what may have been meant."""
     kind = "unknown flag" if flag.startswith("-") else "stray argument"
     field = flag.lstrip("-").removeprefix("config.")
-    meant = f"; write --config.{field}{value or '=VALUE'}" if field in configs.RULES else ""
+    meant = f"; write --config.{field}{value or '=VALUE'}" if field in RULES else ""
     return ConfigError(f"{kind} {flag + value!r}{meant}\nusage: {USAGE}")
 
 

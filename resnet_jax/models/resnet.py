@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from resnet_jax.models import initializers
-from resnet_jax.models.layers import ConvSpec, LayerOptions, Layers
+from resnet_jax.models.layers import ConvSpec, LayerOptions
+from resnet_jax.models.sequence import Layers
 from resnet_jax.models.unit import Unit, UnitSpec
 from resnet_jax.tokens import Token
 

@@ -9,7 +9,8 @@ import dataclasses
 import jax
 from flax import linen as nn
 
-from resnet_jax.models.layers import ConvSpec, LayerOptions, Layers
+from resnet_jax.models.layers import ConvSpec, LayerOptions
+from resnet_jax.models.sequence import Layers
 from resnet_jax.models.shortcuts import Projection, pad_channels
 from resnet_jax.tokens import Token
 
