@@ -3,7 +3,8 @@
     python main.py --config configs/cifar10_resnet_5_epochs.py
 
 The rate rises over the first fifth of the run and falls to 0 in a straight line, with Nesterov
-momentum and a stronger decay; docs/cifar10_resnet_5_epochs.md has the result as measured.
+momentum and a stronger decay. Measured: 83.7% (n = 1) in 7 minutes on 2 cores; log and curve are in
+docs/cifar10_resnet_5_epochs.md.
 """
 
 from ml_collections import ConfigDict

@@ -34,6 +34,7 @@ def get_config() -> ConfigDict:
     config.eval_every = placeholder(int)  # steps between evaluations on the validation images,
     # which data.validation holds out; unset: once an epoch
     config.tensorboard = False  # also write TensorBoard event files into WORKDIR/tensorboard
+    config.profile = False  # trace some steps into WORKDIR/profile and print what costs most
 
     config.data = data = ConfigDict()
     data.name = "cifar10"  # a file of resnet_jax/data/datasets

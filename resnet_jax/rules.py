@@ -89,6 +89,7 @@ RULES: Mapping[str, Rule] = {
     "log_every": _integer(1),
     "eval_every": _integer(1, optional=True),
     "tensorboard": BOOLEAN,
+    "profile": BOOLEAN,
     "data.name": _choice(*spec.names()),
     "data.dir": Rule("a directory", lambda v: isinstance(v, str) and v != "", optional=True),
     "data.prepare": BOOLEAN,

@@ -1,5 +1,6 @@
 """The training run: build, restore, step, evaluate, save, report."""
 
+import functools
 import math
 import time
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from resnet_jax import checkpoint, console, evaluate, plan, sharding, step, writer
+from resnet_jax import checkpoint, console, evaluate, plan, profile, sharding, step, writer
 from resnet_jax import config as configs
 from resnet_jax import workdir as files
 from resnet_jax.data import pipeline, source, spec
@@ -122,6 +123,8 @@ class _Run:
         done = int(state.step)
         self._writers = writer.create(self._workdir, done, tensorboard=self._config.tensorboard)
         self._progress = console.Progress(self._plan.steps, done, self._config.batch_size)
+        folder = self._workdir / "profile"
+        self._profiler = profile.Profiler(folder, done) if self._config.profile else None
         try:
             state = self._train(state, metrics, done)
             self._progress.close()
@@ -151,8 +154,15 @@ class _Run:
         previous = metrics
         while done < self._plan.steps:
             count = self._until_next_event(done)
+            if self._profiler is not None:
+                self._profiler.before(done, metrics)
             state, metrics = self._run_steps(state, metrics, self._examples, count)
             done += count
+            if self._profiler is not None:
+                args = (state, metrics, self._examples)
+                text = functools.partial(self._run_steps.compiled_text, *args)
+                for line in self._profiler.after(done, metrics, text):
+                    self._progress.say(line)
             if row is not None:
                 self._log(*row)
                 row = None
@@ -182,7 +192,10 @@ class _Run:
             return 1
         every = [self._config.log_every, self._config.checkpoint.every]
         every += [self._eval_every] if self._held_out is not None else []
-        return min(self._plan.steps - done, *(period - done % period for period in every))
+        ends = [self._plan.steps - done, *(period - done % period for period in every)]
+        if self._profiler is not None:
+            ends.append(self._profiler.steps_left(done))
+        return min(ends)
 
     def _on_mesh(self, metrics: Metrics) -> Metrics:
         return jax.device_put(metrics, sharding.replicated(self._mesh))

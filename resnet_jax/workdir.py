@@ -31,7 +31,7 @@ RESULT_FIELDS = frozenset(
 """What `result.json` holds."""
 
 NOT_PART_OF_THE_RUN = re.compile(
-    r"data\.(dir|prepare|placement)|tensorboard|checkpoint\..*|eval_batch_size|conv_backend"
+    r"data\.(dir|prepare|placement)|tensorboard|checkpoint\..*|eval_batch_size|conv_backend|profile"
 )
 """Fields that may differ when a run is continued: they change its last bits at most."""
 

@@ -31,6 +31,7 @@ VALUES = {
     "accumulation": COUNT,
     "eval_batch_size": COUNT,
     "precision": (["float32", "bfloat16"], ["float16", "Float32", ""]),
+    "profile": BOOLEAN,
     "conv_backend": (["auto", "xla", "native"], ["cudnn", "Auto", ""]),
     "augment": (["", "crop(4) flip"], [0]),
     "label_smoothing": OPEN_UNIT,
@@ -259,7 +260,7 @@ def test_a_config_that_lacks_fields_is_refused_with_their_names():
     config = default.get_config()
     del config.seed
     assert "the config lacks seed;" in message(config)
-    assert "seed, num_epochs, num_steps and 55 more fields" in message(ConfigDict())
+    assert "seed, num_epochs, num_steps and 56 more fields" in message(ConfigDict())
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4, 6, 8])

@@ -38,7 +38,7 @@ def test_configs_and_commands_in_the_pages_exist(page):
     text = page.read_text()
     for config in re.findall(r"configs/(\w+)\.py", text):
         assert (ROOT / f"configs/{config}.py").exists() or config == "NAME"
-    for command in re.findall(r"-m resnet_jax ([a-z]\w*)", text):
+    for command in re.findall(r"-m resnet_jax ([a-z][\w-]*)", text):
         assert command in summaries()
 
 

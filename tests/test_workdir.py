@@ -108,6 +108,7 @@ class TestClaim:
         free = {
             "eval_batch_size",
             "conv_backend",
+            "profile",
             "tensorboard",
             "data.dir",
             "data.prepare",
