@@ -162,8 +162,8 @@ def report(result: dict) -> None:
     """Prints the figures for people."""
     versions = ", ".join(f"{name} {text}" for name, text in result["versions"].items())
     print(
-        f"{result['net']} ({result['parameters']:,} parameters), {result['mode']}, batch "
-        f"{result['batch']}, float32, {result['cores']} cores, {versions}, "
+        f"{result['net']} ({result['parameters']:,} parameters), {result['mode']}, backend "
+        f"{result['backend']}, batch {result['batch']}, float32, {result['cores']} cores, {versions}, "
         f"{result['processes']} processes of {result['rounds']} rounds"
     )
     for name, speed in result["images_per_second"].items():
