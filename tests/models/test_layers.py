@@ -8,7 +8,7 @@ import pytest
 from flax import linen as nn
 
 from resnet_jax import tokens
-from resnet_jax.models import layers
+from resnet_jax.models import layers, sequence
 from resnet_jax.models.layers import ConvSpec, LayerOptions
 from tests.models.reference import Reference, randomised, relu
 
@@ -23,7 +23,7 @@ class Net(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        apply = layers.Layers(
+        apply = sequence.Layers(
             self.options, self.convs, train=train, index=4, units=9, numbered=self.numbered
         )
         return apply(tokens.parse(self.text, layers.STEM_VOCABULARY, "field"), x)
