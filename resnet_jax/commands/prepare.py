@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Prepares, and says where and how much; returns the exit code."""
     from resnet_jax.data import spec
     from resnet_jax.data.prepare import is_prepared, prepare
     from resnet_jax.data.source import data_dir
