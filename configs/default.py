@@ -72,6 +72,8 @@ def get_config() -> ConfigDict:
     model.norm = "batch"  # what the token norm stands for: batch | none
     model.activation = "relu"  # what the token act stands for: relu | leaky_relu | silu | gelu |
     # elu | softplus | identity
+    model.remat = False  # compute units again in the backward pass instead of keeping what is in
+    # them: less memory, more time, the same results
 
     config.optimizer = optimizer = ConfigDict()
     optimizer.name = "sgd"  # sgd | adamw

@@ -123,6 +123,7 @@ RULES: Mapping[str, Rule] = {
     "model.shared_preact": _choice("paper", "none", "all"),
     "model.norm": _choice(*layers.NORMS),
     "model.activation": _choice(*layers.ACTIVATIONS),
+    "model.remat": BOOLEAN,
     "optimizer.name": _choice("sgd", "adamw"),
     "optimizer.learning_rate": _number(0, open_low=True),
     "optimizer.schedule": _choice("cosine", "linear", "step", "constant"),

@@ -64,6 +64,7 @@ VALUES = {
     "model.shared_preact": (["paper", "none", "all"], ["some", ""]),
     "model.norm": (["batch", "none"], ["batchnorm", ""]),
     "model.activation": (["relu", "gelu"], ["ReLU", ""]),
+    "model.remat": BOOLEAN,
     "optimizer.name": (["sgd", "adamw"], ["adam", ""]),
     "optimizer.learning_rate": POSITIVE,
     "optimizer.schedule": (["cosine", "linear", "step", "constant"], ["cos", ""]),
@@ -260,7 +261,7 @@ def test_a_config_that_lacks_fields_is_refused_with_their_names():
     config = default.get_config()
     del config.seed
     assert "the config lacks seed;" in message(config)
-    assert "seed, num_epochs, num_steps and 56 more fields" in message(ConfigDict())
+    assert "seed, num_epochs, num_steps and 57 more fields" in message(ConfigDict())
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4, 6, 8])

@@ -71,6 +71,7 @@ def build(
         conv_bias=not (has_norm or has_bias),
         dtype=dtype,
         kernels=native,
+        remat=model.remat,
     )
     return ResNet(
         stem=stem,

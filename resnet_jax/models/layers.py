@@ -86,6 +86,7 @@ class LayerOptions:
         conv_bias: whether convolutions have a bias per channel.
         dtype: of the computation; parameters and statistics are float32.
         kernels: native kernels to use where they serve; None for XLA's alone.
+        remat: whether units are computed again in the backward pass instead of kept.
     """
 
     norm: str = "batch"
@@ -93,6 +94,7 @@ class LayerOptions:
     conv_bias: bool = False
     dtype: jnp.dtype = jnp.float32
     kernels: Kernels | None = None
+    remat: bool = False
 
 
 def convolution(spec: ConvSpec, options: LayerOptions, name: str) -> nn.Conv:

@@ -6,6 +6,7 @@ from flax import linen as nn
 
 from resnet_jax.models import initializers
 from resnet_jax.models.layers import ConvSpec, LayerOptions
+from resnet_jax.models.remat import recomputed
 from resnet_jax.models.sequence import Layers
 from resnet_jax.models.unit import Unit, UnitSpec
 from resnet_jax.tokens import Token
@@ -49,7 +50,8 @@ class Stage(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         for number, spec in enumerate(self.units, 1):
-            x = Unit(spec, self.options, name=f"block{number}")(x, train)
+            unit = Unit(spec, self.options, name=f"block{number}")
+            x = recomputed(unit, x, train) if self.options.remat else unit(x, train)
         return x
 
 
