@@ -21,6 +21,7 @@ from resnet_jax.errors import ConfigError, WorkdirError
 from resnet_jax.step import TrainState
 
 FOLDER = "checkpoints"
+_VARIABLES = ("params", "batch_stats", "ema")
 
 
 def sha256(tree: Any) -> str:
@@ -123,6 +124,25 @@ class Checkpoints:
             restored = self._manager.restore(step, args=args)
             return restored.state, restored.extra
 
+    def read_variables(self, step: int) -> dict[str, Any]:
+        """See the function of this name."""
+        if step not in self.steps():
+            there = ", ".join(map(str, self.steps())) or "none"
+            raise WorkdirError(f"{self._folder} has no step {step}; the steps saved are: {there}")
+        with self._clear_errors(f"step {step} could not be read"):
+            folder = self._folder / str(step) / "state"
+            with ocp.PyTreeCheckpointer() as reader:
+                stored = reader.metadata(folder).item_metadata
+                wanted = {name: stored[name] for name in _VARIABLES if stored.get(name)}
+                item = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), wanted)
+                how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
+                args = ocp.args.PyTreeRestore(item=item, restore_args=how, partial_restore=True)
+                found = reader.restore(folder, args=args)
+            if not all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(found)):
+                raise ValueError("arrays are missing")
+        last = {name: found.get(name, {}) for name in ("params", "batch_stats")}
+        return params.merge(last, found.get("ema", {}))
+
     @contextlib.contextmanager
     def _clear_errors(self, what: str) -> Iterator[None]:
         """Turns whatever Orbax raises, pages of it at times, into two lines."""
@@ -177,3 +197,34 @@ def read(workdir: Path, like: TrainState, step: str) -> TrainState:
 
 def _validation_accuracy(metrics: dict[str, float] | None) -> float | None:
     return None if metrics is None else metrics.get("accuracy")
+
+
+def newest(workdir: Path) -> int | None:
+    """The newest step of a workdir, None if it has none."""
+    if not (workdir / FOLDER).is_dir():
+        return None
+    checkpoints = Checkpoints(workdir, read_only=True)
+    try:
+        return checkpoints.latest_step()
+    finally:
+        checkpoints.close()
+
+
+def read_variables(workdir: Path, step: int) -> dict[str, Any]:
+    """The variables that a checkpoint would be evaluated with, whatever network they are of.
+
+    Args:
+        workdir: of a run.
+        step: one of those on disk.
+
+    Returns:
+        `params` and `batch_stats`, NumPy arrays.
+
+    Raises:
+        WorkdirError: there is no such checkpoint, or it is damaged.
+    """
+    checkpoints = Checkpoints(workdir, read_only=True)
+    try:
+        return checkpoints.read_variables(step)
+    finally:
+        checkpoints.close()

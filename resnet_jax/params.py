@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -38,10 +38,30 @@ def match(tree: Any, patterns: Sequence[str], field: str) -> Any:
     Raises:
         ConfigError: a pattern is no regular expression, or matches nothing, which is a typing error.
     """
+    return _match(tree, patterns, field, lambda name: [name])
+
+
+def match_subtrees(tree: Any, patterns: Sequence[str], field: str) -> Any:
+    """The same where a pattern may also name a subtree, such as `stem` or `stage[12]/block1`."""
+
+    def ancestors(name: str) -> list[str]:
+        parts = name.split("/")
+        return ["/".join(parts[:length]) for length in range(1, len(parts) + 1)]
+
+    return _match(tree, patterns, field, ancestors)
+
+
+def _match(
+    tree: Any, patterns: Sequence[str], field: str, candidates: Callable[[str], list[str]]
+) -> Any:
     known = names(tree)
+
+    def matches(pattern: str, name: str) -> bool:
+        return any(re.fullmatch(pattern, candidate) for candidate in candidates(name))
+
     for pattern in patterns:
         try:
-            hits = any(re.fullmatch(pattern, name) for name in known)
+            hits = any(matches(pattern, name) for name in known)
         except re.error as error:
             raise ConfigError(f"config.{field}: {pattern!r} is no pattern: {error}") from None
         if not hits:
@@ -49,5 +69,28 @@ def match(tree: Any, patterns: Sequence[str], field: str) -> Any:
             raise ConfigError(
                 f"config.{field}: {pattern!r} matches no parameter; names are like {', '.join(near)}"
             )
-    matched = [any(re.fullmatch(pattern, name) for pattern in patterns) for name in known]
+    matched = [any(matches(pattern, name) for pattern in patterns) for name in known]
     return jax.tree.unflatten(jax.tree.structure(tree), matched)
+
+
+def split(tree: Mapping, mask: Mapping) -> tuple[dict, dict]:
+    """Cuts a nested dict in two: the leaves where `mask` is true, and the others."""
+    chosen, others = {}, {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            parts = split(value, mask[key])
+        else:
+            parts = (value, None) if mask[key] else (None, value)
+        for target, part in zip((chosen, others), parts, strict=True):
+            if part is not None and part != {}:
+                target[key] = part
+    return chosen, others
+
+
+def merge(first: Mapping, second: Mapping) -> dict:
+    """Puts two nested dicts together; where both have a leaf, that of the second counts."""
+    merged = dict(first)
+    for key, value in second.items():
+        both = isinstance(value, Mapping) and key in merged
+        merged[key] = merge(merged[key], value) if both else value
+    return merged

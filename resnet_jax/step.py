@@ -1,6 +1,7 @@
 """The training state, and the pure functions that advance and evaluate it."""
 
 import dataclasses
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,10 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from resnet_jax import params as parameters
 from resnet_jax import rng, sharding
 from resnet_jax.data.pipeline import Batches, DeviceExamples
+from resnet_jax.finetune.freeze import Frozen
 from resnet_jax.metrics import Metrics
 
 
@@ -24,8 +27,8 @@ class TrainState:
         seed: uint32 []; data, not a constant, so that all seeds share one compiled program.
         params: float32 parameters.
         batch_stats: float32 running statistics.
-        opt_state: of the Optax chain.
-        ema: averages of `params` and `batch_stats`, or {} where `ema_decay` is 0.
+        opt_state: of the Optax chain, for the parameters that are trained.
+        ema: averages of the `params` and `batch_stats` that are not frozen; {} where `ema_decay` is 0.
     """
 
     step: jax.Array
@@ -37,7 +40,8 @@ class TrainState:
 
     def evaluated(self) -> dict[str, Any]:
         """The variables to evaluate: the averages where there are any, else the last ones."""
-        return self.ema or {"params": self.params, "batch_stats": self.batch_stats}
+        last = {"params": self.params, "batch_stats": self.batch_stats}
+        return parameters.merge(last, self.ema)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Recipe:
         accumulation: micro-batches a step.
         label_smoothing: share of the target spread over all classes.
         ema_decay: per step, at most: (1 + step) / (10 + step) while that is less; 0 for no average.
+        frozen: what is not trained; None for nothing.
     """
 
     model: nn.Module
@@ -61,6 +66,24 @@ class Recipe:
     accumulation: int = 1
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
+    frozen: Frozen | None = None
+
+    def split(self, params: Any) -> tuple[Any, Any]:
+        """The parameters that are trained, and the frozen ones."""
+        if self.frozen is None:
+            return params, {}
+        return parameters.split(params, jax.tree.map(operator.not_, self.frozen.params))
+
+    def averaged(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """What an average is kept of: all that can change."""
+        if self.frozen is None:
+            return variables
+        frozen = self.frozen.statistics(variables["batch_stats"])
+        moving = jax.tree.map(operator.not_, frozen)
+        return {
+            "params": self.split(variables["params"])[0],
+            "batch_stats": parameters.split(variables["batch_stats"], moving)[0],
+        }
 
 
 def init_variables(model: nn.Module, seed: int, image_shape: tuple[int, int, int]) -> dict:
@@ -76,16 +99,29 @@ def init_variables(model: nn.Module, seed: int, image_shape: tuple[int, int, int
     return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
 
 
-def init_state(recipe: Recipe, seed: int, image_shape: tuple[int, int, int]) -> TrainState:
-    """The state before the first step, on every device of the mesh."""
-    variables = init_variables(recipe.model, seed, image_shape)
+def init_state(
+    recipe: Recipe,
+    seed: int,
+    image_shape: tuple[int, int, int],
+    variables: dict[str, Any] | None = None,
+) -> TrainState:
+    """The state before the first step, on every device of the mesh.
+
+    Args:
+        recipe: of the run.
+        seed: of the run.
+        image_shape: (height, width, channels).
+        variables: `params` and `batch_stats` to begin with; None for initial ones.
+    """
+    if variables is None:
+        variables = init_variables(recipe.model, seed, image_shape)
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         seed=jnp.asarray(seed, jnp.uint32),
         params=variables["params"],
         batch_stats=variables["batch_stats"],
-        opt_state=recipe.optimizer.init(variables["params"]),
-        ema=jax.tree.map(jnp.array, variables) if recipe.ema_decay else {},
+        opt_state=recipe.optimizer.init(recipe.split(variables["params"])[0]),
+        ema=jax.tree.map(jnp.array, recipe.averaged(variables)) if recipe.ema_decay else {},
     )
     return jax.device_put(state, sharding.replicated(recipe.batches.mesh))
 
@@ -99,8 +135,8 @@ def state_shapes(recipe: Recipe, image_shape: tuple[int, int, int]) -> TrainStat
         seed=jax.ShapeDtypeStruct((), jnp.uint32),
         params=variables["params"],
         batch_stats=variables["batch_stats"],
-        opt_state=jax.eval_shape(recipe.optimizer.init, variables["params"]),
-        ema=variables if recipe.ema_decay else {},
+        opt_state=jax.eval_shape(recipe.optimizer.init, recipe.split(variables["params"])[0]),
+        ema=recipe.averaged(variables) if recipe.ema_decay else {},
     )
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)
 
@@ -124,7 +160,7 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) 
 def _gradients(
     recipe: Recipe, state: TrainState, examples: DeviceExamples
 ) -> tuple[Any, Any, Metrics]:
-    """Gradients and metrics of the step's batch, and the batch statistics behind it.
+    """Gradients of what is trained and metrics of the step's batch, and the batch statistics behind it.
 
     Micro-batches are taken in order, and each is normalised by its own statistics, as if it were a
     smaller batch; what is linear, the gradient, is averaged. The loop is unrolled on a CPU, where
@@ -134,11 +170,14 @@ def _gradients(
     start = state.step.astype(jnp.uint32) * jnp.uint32(recipe.batch_size)
     layer_key = jax.random.fold_in(rng.key(state.seed, rng.Stream.LAYERS), state.step)
 
-    def loss(params: Any, batch_stats: Any, number: jax.Array) -> tuple[jax.Array, tuple]:
+    # Only what is trained is differentiated, so that no work is done for a frozen prefix.
+    trained, frozen = recipe.split(state.params)
+
+    def loss(trained: Any, batch_stats: Any, number: jax.Array) -> tuple[jax.Array, tuple]:
         positions = start + number * jnp.uint32(size) + jnp.arange(size, dtype=jnp.uint32)
         images, labels = recipe.batches.train(examples, state.seed, positions)
         logits, updated = recipe.model.apply(
-            {"params": params, "batch_stats": batch_stats},
+            {"params": parameters.merge(frozen, trained), "batch_stats": batch_stats},
             images,
             train=True,
             mutable=["batch_stats"],
@@ -151,12 +190,12 @@ def _gradients(
     def micro_step(number: jax.Array, carry: tuple) -> tuple:
         total, batch_stats, metrics = carry
         gradients, (batch_stats, counted) = jax.grad(loss, has_aux=True)(
-            state.params, batch_stats, number
+            trained, batch_stats, number
         )
         return jax.tree.map(jnp.add, total, gradients), batch_stats, metrics.merge(counted)
 
     first, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(
-        state.params, state.batch_stats, jnp.uint32(0)
+        trained, state.batch_stats, jnp.uint32(0)
     )
     carry = (first, batch_stats, metrics)
     if recipe.accumulation > 1 and sharding.on_accelerator(recipe.batches.mesh):
@@ -181,11 +220,12 @@ def train_step(
         the next state, and loss and accuracy over the batch, before the update.
     """
     gradients, batch_stats, metrics = _gradients(recipe, state, examples)
-    updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    trained, frozen = recipe.split(state.params)
+    updates, opt_state = recipe.optimizer.update(gradients, state.opt_state, trained)
+    params = parameters.merge(frozen, optax.apply_updates(trained, updates))
     ema = state.ema
     if recipe.ema_decay:
-        now = {"params": params, "batch_stats": batch_stats}
+        now = recipe.averaged({"params": params, "batch_stats": batch_stats})
         # Short at first, or the initial values would weigh for 1 / (1 - decay) steps.
         done = state.step.astype(jnp.float32)
         decay = jnp.minimum(recipe.ema_decay, (1 + done) / (10 + done))

@@ -1,0 +1,1 @@
+"""Starting from weights, and training only a part of a network."""
