@@ -7,13 +7,17 @@ from resnet_jax import platform
 
 def main() -> int:
     """Runs the command line; returns the exit code."""
-    settings = platform.prepare()
-    from resnet_jax import cli
+    try:
+        settings = platform.prepare()
+        from resnet_jax import cli
 
-    interrupted = (
-        "interrupted; the same command continues from the newest checkpoint, if there is one"
-    )
-    return cli.report(lambda: _train(settings), interrupted)
+        return cli.report(lambda: _train(settings))
+    except KeyboardInterrupt:
+        print(
+            "interrupted; the same command continues from the newest checkpoint, if there is one",
+            file=sys.stderr,
+        )
+        return 130
 
 
 def _train(settings: tuple[str, ...]) -> int:

@@ -97,5 +97,5 @@ def get_config() -> ConfigDict:
 
     config.checkpoint = checkpoint = ConfigDict()
     checkpoint.every = 2000  # steps between checkpoints; the last step is always saved
-    checkpoint.keep = 1  # newest ones kept; the best by validation accuracy is kept beside them
+    checkpoint.keep = 2  # newest ones kept; the best by validation accuracy is kept beside them
     return config

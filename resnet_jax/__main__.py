@@ -70,14 +70,19 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main() -> int:
     """Runs the command line; returns the exit code."""
-    platform.prepare()
-    from resnet_jax import cli
 
     def body() -> int:
         parsed = parse(sys.argv[1:])
         return parsed.run(parsed)
 
-    return cli.report(body)
+    try:
+        platform.prepare()
+        from resnet_jax import cli
+
+        return cli.report(body)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

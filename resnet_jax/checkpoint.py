@@ -5,8 +5,10 @@ reported as saved is on disk.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from resnet_jax.step import TrainState
 
 FOLDER = "checkpoints"
 _VARIABLES = ("params", "batch_stats", "ema")
+_DIGESTS = "sha256"
+"""In the JSON object beside a state: the digests of its parts, which Orbax does not check."""
 
 
 def sha256(tree: Any) -> str:
@@ -32,6 +36,10 @@ def sha256(tree: Any) -> str:
         digest.update(f"{array.dtype.str} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+class DamagedError(WorkdirError):
+    """A checkpoint is not what was saved."""
 
 
 class Checkpoints:
@@ -92,11 +100,13 @@ class Checkpoints:
             WorkdirError: it could not be written; earlier checkpoints are untouched.
         """
         step = int(state.step)
+        extra = {**extra, _DIGESTS: digests(state)}
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), extra=ocp.args.JsonSave(extra)
         )
         metrics = None if validation_accuracy is None else {"accuracy": validation_accuracy}
-        with self._clear_errors(f"step {step} could not be saved"):
+        advice = "free space on the disk, or name another --workdir; the same command continues"
+        with _clear_errors(f"step {step} could not be saved in {self._folder}", advice):
             if not self._manager.save(step, args=args, metrics=metrics, force=True):
                 raise RuntimeError("Orbax refused the step")
             self._manager.wait_until_finished()
@@ -112,7 +122,8 @@ class Checkpoints:
             the state, sharded like `like`, and the JSON object saved beside it.
 
         Raises:
-            WorkdirError: it is damaged, or has another structure.
+            DamagedError: it is not, to the last bit, what was saved.
+            WorkdirError: it is a state of another structure.
         """
         target = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
@@ -120,8 +131,11 @@ class Checkpoints:
         args = ocp.args.Composite(
             state=ocp.args.StandardRestore(target), extra=ocp.args.JsonRestore()
         )
-        with self._clear_errors(f"step {step} could not be read"):
+        with self._reading(step):
             restored = self._manager.restore(step, args=args)
+            stored = restored.extra.pop(_DIGESTS, {})
+            found = digests(restored.state)
+            _compare(stored, found)
             return restored.state, restored.extra
 
     def read_variables(self, step: int) -> dict[str, Any]:
@@ -129,7 +143,7 @@ class Checkpoints:
         if step not in self.steps():
             there = ", ".join(map(str, self.steps())) or "none"
             raise WorkdirError(f"{self._folder} has no step {step}; the steps saved are: {there}")
-        with self._clear_errors(f"step {step} could not be read"):
+        with self._reading(step):
             folder = self._folder / str(step) / "state"
             with ocp.PyTreeCheckpointer() as reader:
                 stored = reader.metadata(folder).item_metadata
@@ -140,30 +154,81 @@ class Checkpoints:
                 found = reader.restore(folder, args=args)
             if not all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(found)):
                 raise ValueError("arrays are missing")
+            extra = self._manager.restore(
+                step, args=ocp.args.Composite(extra=ocp.args.JsonRestore())
+            ).extra
+            expected = extra.get(_DIGESTS, {})
+            _compare(
+                {name: expected[name] for name in found if name in expected},
+                {name: sha256(tree) for name, tree in found.items()},
+            )
         last = {name: found.get(name, {}) for name in ("params", "batch_stats")}
         return params.merge(last, found.get("ema", {}))
 
-    @contextlib.contextmanager
-    def _clear_errors(self, what: str) -> Iterator[None]:
-        """Turns whatever Orbax raises, pages of it at times, into two lines."""
-        # TensorStore's failures leave thousands of log lines behind in asyncio.
-        logger = logging.getLogger("asyncio")
-        before = logger.level
-        logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        except Exception as error:
-            first_line = (str(error) or type(error).__name__).strip().splitlines()[0][:200]
-            raise WorkdirError(
-                f"checkpoint in {self._folder}: {what}: {first_line}\n"
-                "check the disk; to go back to an earlier step, remove this step's folder"
-            ) from error
-        finally:
-            logger.setLevel(before)
+    def set_aside(self, step: int) -> Path:
+        """Moves a damaged step out of the way, and returns where to."""
+        target = self._folder.with_name(f"{FOLDER}-damaged") / str(step)
+        target.parent.mkdir(exist_ok=True)
+        number = 1
+        while target.exists():
+            target = target.with_name(f"{step}-{number}")
+            number += 1
+        (self._folder / str(step)).rename(target)
+        self._manager.reload()
+        return target
+
+    def _reading(self, step: int) -> contextlib.AbstractContextManager:
+        folder = self._folder / str(step)
+        others = ", ".join(str(other) for other in self.steps() if other != step)
+        rest = f"the run then goes on from {others}" if others else "there is no other step"
+        return _clear_errors(
+            f"{folder} could not be read",
+            f"check the disk; remove {folder} to do without it: {rest}",
+            DamagedError,
+        )
 
     def close(self) -> None:
         """Releases Orbax's threads."""
         self._manager.close()
+
+
+@contextlib.contextmanager
+def _clear_errors(
+    what: str, advice: str, kind: type[WorkdirError] = WorkdirError
+) -> Iterator[None]:
+    """Turns whatever Orbax raises, pages of it at times, into two lines."""
+    # Orbax, TensorStore and asyncio log thousands of lines about a failure, some of them as the process
+    # ends; so they are quiet from before it until the end.
+    loggers = [logging.getLogger(name) for name in ("asyncio", "absl", "orbax")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    except Exception as error:
+        first_line = (str(error) or type(error).__name__).strip().splitlines()[0]
+        reason = "no space left on device" if "space left" in str(error) else first_line[:200]
+        other = re.search("do not match|not compatible with the stored shape", str(error))
+        raise (WorkdirError if other else kind)(f"{what}: {reason}\n{advice}") from error
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+def digests(state: TrainState) -> dict[str, str]:
+    """SHA-256 of each part of a state."""
+    parts = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return {name: sha256(part) for name, part in parts.items()}
+
+
+def _compare(stored: dict[str, str], found: dict[str, str]) -> None:
+    """Checks that what was read is what was saved.
+
+    Raises:
+        ValueError: it is not, though the files could be read.
+    """
+    wrong = [name for name in stored if stored[name] != found.get(name)]
+    if wrong:
+        raise ValueError(f"not the bytes that were saved, in {', '.join(wrong)}")
 
 
 def read(workdir: Path, like: TrainState, step: str) -> TrainState:

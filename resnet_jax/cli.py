@@ -15,7 +15,7 @@ from ml_collections import ConfigDict, FrozenConfigDict, config_flags
 
 from resnet_jax import config as configs
 from resnet_jax import workdir
-from resnet_jax.errors import ConfigError, UserError
+from resnet_jax.errors import ConfigError, Stopped, UserError
 from resnet_jax.rules import BOOLEAN, RULES
 
 USAGE = (
@@ -186,21 +186,14 @@ def _no_argument(flag: str, value: str) -> ConfigError:
     return ConfigError(f"{kind} {flag + value!r}{meant}\nusage: {USAGE}")
 
 
-def report(body: Callable[[], int], interrupted: str = "interrupted") -> int:
-    """Runs `body` and turns errors that a user can cause into a message and an exit code.
-
-    Args:
-        body: returns the exit code.
-        interrupted: what to say on Ctrl-C.
-    """
+def report(body: Callable[[], int]) -> int:
+    """Runs `body`, which returns the exit code, and turns errors that a user can cause into one."""
     try:
         return body()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        label = "" if isinstance(error, Stopped) else "error: "
+        print(f"{label}{error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print(interrupted, file=sys.stderr)
-        return 130
     except BrokenPipeError:
         sys.stderr.close()
         return 1

@@ -33,3 +33,9 @@ class NonFiniteError(UserError):
     """The loss or the state is no longer finite."""
 
     exit_code = 5
+
+
+class Stopped(UserError):
+    """The run was asked to stop, and is saved."""
+
+    exit_code = 75

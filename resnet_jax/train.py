@@ -11,11 +11,21 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from resnet_jax import checkpoint, console, evaluate, plan, profile, sharding, step, writer
+from resnet_jax import (
+    checkpoint,
+    console,
+    evaluate,
+    interrupt,
+    plan,
+    profile,
+    sharding,
+    step,
+    writer,
+)
 from resnet_jax import config as configs
 from resnet_jax import workdir as files
 from resnet_jax.data import pipeline, source, spec
-from resnet_jax.errors import DataError, NonFiniteError
+from resnet_jax.errors import DataError, NonFiniteError, Stopped
 from resnet_jax.metrics import Metrics
 from resnet_jax.plan import Plan
 from resnet_jax.step import TrainState
@@ -126,7 +136,8 @@ class _Run:
         folder = self._workdir / "profile"
         self._profiler = profile.Profiler(folder, done) if self._config.profile else None
         try:
-            state = self._train(state, metrics, done)
+            with interrupt.requests() as request:
+                state = self._train(state, metrics, done, request)
             self._progress.close()
             return self._finish(state)
         finally:
@@ -141,15 +152,36 @@ class _Run:
         if newest is None:
             state = step.init_state(recipe, self._config.seed, image_shape)
         else:
-            shapes = step.state_shapes(recipe, image_shape)
-            state, extra = self._checkpoints.restore(shapes, newest)
+            state, extra = self._restore(step.state_shapes(recipe, image_shape))
             metrics = Metrics.from_json(extra["unlogged"])
-            self._seconds_before, self._saved = extra["seconds"], newest
-            print(f"resume    from step {newest:,} of {self._plan.steps:,}", flush=True)
+            self._seconds_before, self._saved = extra["seconds"], int(state.step)
+            print(f"resume    from step {self._saved:,} of {self._plan.steps:,}", flush=True)
         return state, self._on_mesh(metrics)
 
-    def _train(self, state: TrainState, metrics: Metrics, done: int) -> TrainState:
-        """Takes the remaining steps. Rows are fetched one dispatch late, so the device never waits."""
+    def _restore(self, shapes: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """The newest checkpoint that is whole; damaged ones are moved out of the way.
+
+        Raises:
+            DamagedError: none is.
+        """
+        while True:
+            steps = self._checkpoints.steps()
+            try:
+                return self._checkpoints.restore(shapes, steps[-1])
+            except checkpoint.DamagedError as error:
+                if len(steps) == 1:
+                    raise
+                moved = self._checkpoints.set_aside(steps[-1])
+                print(f"note      {str(error).splitlines()[0]}; it is now {moved}", flush=True)
+
+    def _train(
+        self, state: TrainState, metrics: Metrics, done: int, request: interrupt.Request
+    ) -> TrainState:
+        """Takes the remaining steps. Rows are fetched one dispatch late, so the device never waits.
+
+        Raises:
+            Stopped: on request, when the step at hand is saved.
+        """
         row: tuple[int, Metrics] | None = None
         previous = metrics
         while done < self._plan.steps:
@@ -174,7 +206,8 @@ class _Run:
             if done % self._config.log_every == 0 or last:
                 row, metrics = (done, metrics), self._on_mesh(Metrics.empty())
             evaluates = self._held_out is not None and (done % self._eval_every == 0 or last)
-            saves = done % self._config.checkpoint.every == 0 or last
+            stops = bool(request) and not last
+            saves = done % self._config.checkpoint.every == 0 or last or stops
             if evaluates or saves:
                 jax.block_until_ready(previous)
                 self._progress.advance(done)
@@ -184,6 +217,11 @@ class _Run:
                 accuracy = self._validate(state, done) if evaluates else None
                 self._save(state, metrics, accuracy, due=saves)
                 self._progress.pause()
+            if stops:
+                raise Stopped(
+                    f"stopped by {request.name}: step {done:,} of {self._plan.steps:,} is saved in "
+                    f"{self._workdir}; the same command continues"
+                )
         return state
 
     def _until_next_event(self, done: int) -> int:

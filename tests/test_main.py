@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -61,6 +62,23 @@ def trained(folder):
 @pytest.fixture
 def workdir(trained, folder):
     return folder / "runs" / "digits_quickstart-s0"
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+    """However often it comes in the way of a callback of JAX, where exceptions are lost."""
+    command = [sys.executable, ROOT / "main.py", "--config", QUICKSTART]
+    command += ["--config.num_steps=1000000", "--config.log_every=1"]
+    running = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in running.stdout:
+        if line.startswith("step"):
+            break
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=120)
+    assert running.returncode == 75
+    assert re.fullmatch(r"stopped by SIGINT: step [\d,]+ of 1,000,000 is saved .*\n", err)
+    assert list((tmp_path / "runs/digits_quickstart-s0/checkpoints").iterdir())
 
 
 def call(monkeypatch, *arguments) -> int:

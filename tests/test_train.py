@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 
 import jax
 import numpy as np
@@ -8,10 +9,10 @@ import pytest
 from configs import cifar10_resnet
 from resnet_jax import checkpoint, optimizer, plan, sharding, step, train, writer
 from resnet_jax.data import source, spec
-from resnet_jax.errors import ConfigError, DataError, NonFiniteError, WorkdirError
+from resnet_jax.errors import ConfigError, DataError, NonFiniteError, Stopped, WorkdirError
 
 
-class Stopped(BaseException):
+class Killed(BaseException):
     """Raised in the place of a kill; nothing in the code catches it."""
 
 
@@ -31,7 +32,7 @@ def stop_after(monkeypatch):
         def save_and_die(self, state, *args):
             save(self, state, *args)
             if int(state.step) == at:
-                raise Stopped
+                raise Killed
 
         monkeypatch.setattr(checkpoint.Checkpoints, "save", save_and_die)
 
@@ -66,12 +67,56 @@ def test_a_run_that_dies_and_goes_on_ends_in_the_same_bits(
     long_config.checkpoint.every = at
     with monkeypatch.context():
         stop_after(at)
-        with pytest.raises(Stopped):
+        with pytest.raises(Killed):
             train.train_and_evaluate(long_config, tmp_path / "broken", one_device)
         monkeypatch.undo()
     result = train.train_and_evaluate(long_config, tmp_path / "broken", one_device)
     assert result["state_sha256"] == unbroken[0]["state_sha256"]
     assert result["test_loss"] == unbroken[0]["test_loss"]
+    assert rows(tmp_path / "broken") == unbroken[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_asked_to_stop_saves_the_step_at_hand_and_goes_on_in_the_same_bits(
+    long_config, one_device, tmp_path, monkeypatch, unbroken, number
+):
+    before = signal.getsignal(number)
+    take = step.Steps.__call__
+    taken = []
+
+    def take_and_ask(self, *args):
+        taken.append(args)
+        if len(taken) == 7:
+            os.kill(os.getpid(), number)
+        return take(self, *args)
+
+    with monkeypatch.context() as inner:
+        inner.setattr(step.Steps, "__call__", take_and_ask)
+        with pytest.raises(Stopped, match=rf"{number.name}: step 7 of 12 is saved .*continues"):
+            train.train_and_evaluate(long_config, tmp_path / "broken", one_device)
+    assert signal.getsignal(number) is before
+    result = train.train_and_evaluate(long_config, tmp_path / "broken", one_device)
+    assert result["state_sha256"] == unbroken[0]["state_sha256"]
+    assert rows(tmp_path / "broken") == unbroken[1]
+
+
+def test_a_damaged_checkpoint_is_moved_aside_and_an_older_one_taken(
+    long_config, one_device, tmp_path, stop_after, monkeypatch, unbroken, capsys
+):
+    long_config.checkpoint.every = 3
+    with monkeypatch.context():
+        stop_after(6)
+        with pytest.raises(Killed):
+            train.train_and_evaluate(long_config, tmp_path / "broken", one_device)
+        monkeypatch.undo()
+    for file in (tmp_path / "broken/checkpoints/6/state").rglob("d/*"):
+        file.write_bytes(file.read_bytes()[:10])
+    result = train.train_and_evaluate(long_config, tmp_path / "broken", one_device)
+    shown = capsys.readouterr().out
+    assert "6 could not be read" in shown
+    assert "resume    from step 4 of 12" in shown  # the best by validation so far
+    assert (tmp_path / "broken/checkpoints-damaged/6").is_dir()
+    assert result["state_sha256"] == unbroken[0]["state_sha256"]
     assert rows(tmp_path / "broken") == unbroken[1]
 
 
@@ -88,10 +133,10 @@ def test_a_run_as_on_accelerators_that_dies_and_goes_on_ends_in_the_same_bits(
 
         def save_and_die(self, state, *args):
             save(self, state, *args)
-            raise Stopped
+            raise Killed
 
         inner.setattr(checkpoint.Checkpoints, "save", save_and_die)
-        with pytest.raises(Stopped):
+        with pytest.raises(Killed):
             train.train_and_evaluate(long_config, tmp_path / "broken", devices)
     result = train.train_and_evaluate(long_config, tmp_path / "broken", devices)
     assert result["state_sha256"] == unbroken["state_sha256"]
@@ -121,7 +166,7 @@ def test_what_differs_from_the_process_before_is_said_and_kept(
     tiny_config.checkpoint.every = 4
     with monkeypatch.context():
         stop_after(4)
-        with pytest.raises(Stopped):
+        with pytest.raises(Killed):
             train.train_and_evaluate(tiny_config, tmp_path, one_device)
         monkeypatch.undo()
     train.train_and_evaluate(tiny_config, tmp_path, jax.devices()[:2])
@@ -234,7 +279,7 @@ def test_a_run_that_dies_before_its_result_only_evaluates(
     expected = train.train_and_evaluate(tiny_config, tmp_path / "unbroken", one_device)
     with monkeypatch.context():
         stop_after(8)
-        with pytest.raises(Stopped):
+        with pytest.raises(Killed):
             train.train_and_evaluate(tiny_config, tmp_path / "broken", one_device)
         monkeypatch.undo()
     result = train.train_and_evaluate(tiny_config, tmp_path / "broken", one_device)
@@ -282,7 +327,7 @@ def test_a_resumed_run_may_have_another_number_of_devices(
     tiny_config.checkpoint.every = 4
     with monkeypatch.context():
         stop_after(4)
-        with pytest.raises(Stopped):
+        with pytest.raises(Killed):
             train.train_and_evaluate(tiny_config, tmp_path, one_device)
         monkeypatch.undo()
     assert train.train_and_evaluate(tiny_config, tmp_path, jax.devices())["step"] == 8
