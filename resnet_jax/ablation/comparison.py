@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from resnet_jax.ablation import reach, statistics
+from resnet_jax.ablation import correction, reach, statistics
 from resnet_jax.ablation.rows import Declaration
 from resnet_jax.ablation.table import ArmResult, Comparison
 from resnet_jax.ablation.verdict import Plan, Side, judge
@@ -26,9 +26,9 @@ def compare(
     contrasts = [pair.contrast(declared) for pair in pairs]
     # Every declared comparison counts in the correction, also one whose runs are missing.
     p = np.array([contrast.p for contrast in contrasts])
-    adjusted = statistics.holm(p)
+    adjusted = correction.holm(p)
     p_equivalent = np.array([contrast.p_equivalent for contrast in contrasts])
-    decisions = statistics.decide(p, p_equivalent, declared.level)
+    decisions = correction.decide(p, p_equivalent, declared.level)
     plan = Plan(
         declared.test, declared.margin / 100, declared.smallest / 100, declared.level, len(pairs)
     )

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 
 from resnet_jax.ablation import power
-from resnet_jax.ablation.statistics import Contrast, Decision
+from resnet_jax.ablation.correction import Decision
+from resnet_jax.ablation.statistics import Contrast
 
 KINDS = ("better", "worse", "equivalent", "underpowered", "undecided", "withheld")
 """The first three are claims; all claims of a table are false with at most its level together."""
@@ -67,7 +68,7 @@ def judge(
 
     Args:
         contrast: of the two arms.
-        decision: of `statistics.decide`.
+        decision: of `correction.decide`.
         arm: how its runs ended.
         control: likewise.
         plan: what was declared.

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from resnet_jax.ablation import statistics
+from resnet_jax.ablation.correction import Decision
 from resnet_jax.ablation.verdict import Plan, Side, judge
 
 RANDOM = np.random.default_rng(0)
@@ -14,7 +15,7 @@ def verdict(
     """Of arms of one spread, about 0.15 points."""
     arm, control = 0.9 + difference + noise, 0.9 + noise
     n = len(noise)
-    decision = statistics.Decision(different, equivalent, 0.05 / m, 0.05 / m)
+    decision = Decision(different, equivalent, 0.05 / m, 0.05 / m)
     values = {"test": "welch", "margin": 0.001, "smallest": 0.002, "level": 0.05} | plan
     return judge(
         statistics.welch(arm, control, values["margin"]),
@@ -106,7 +107,7 @@ def test_no_equivalence_beside_divergence(diverged):
 def test_an_arm_of_which_every_run_diverged():
     nan = np.float64(np.nan)
     nothing = statistics.Contrast(nan, nan, nan, lambda level: (nan, nan))
-    decision = statistics.Decision(False, False, 0.05, 0.05)
+    decision = Decision(False, False, 0.05, 0.05)
     plan = Plan("welch", 0.001, 0.002, 0.05, 1)
     found = judge(nothing, decision, Side("new", 0, 5, 5), Side("old", 5, 0, 5), plan, None)
     assert (found.kind, found.text) == ("withheld", "withheld: 5 of 5 runs of new diverged")
