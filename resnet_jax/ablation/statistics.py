@@ -144,7 +144,7 @@ def sign_flip(arm: np.ndarray, control: np.ndarray, margin: float) -> Contrast:
     """The sign-flip test of runs paired by seed: under no difference every sign is as likely.
 
     Exact up to 16 seeds, where the smallest two-sided p is 2 / 2^n. The means of all subsets of the
-    differences give test and interval together (Hartigan 1969, doi:10.1080/01621459.1969.10501057):
+    differences give test and interval together (Hartigan 1969, JASA 64, 1303):
     flipping the signs of a subset raises the mean of `differences - shift` exactly if the subset's
     own mean is at most `shift`. SciPy's `permutation_test` gives the same p, but no interval.
 
@@ -192,7 +192,7 @@ def _subsets(n: int) -> np.ndarray:
 def bca(
     arm: np.ndarray, control: np.ndarray, paired: bool, level: float = 0.05
 ) -> tuple[float, float] | None:
-    """BCa bootstrap interval of the difference of means (Efron 1987, doi:10.2307/2289144).
+    """BCa bootstrap interval of the difference of means (Efron 1987, JASA 82, 171).
 
     Args:
         arm: `[n]`.

@@ -78,16 +78,18 @@ def judge(
     if not arm.n or not control.n:
         return Verdict("withheld", f"withheld: {aside or 'no finished runs to compare'}")
     size, higher = points(abs(contrast.difference)), contrast.difference > 0
+    # At the level of the test, so that the interval excludes 0 exactly where a difference is claimed.
+    low, high = contrast.interval(1 - decision.level)
+    found = f"{size} points {_span(low, high) if higher else _span(-high, -low)}"
     if decision.equivalent and not (arm.diverged or control.diverged):
-        low, high = contrast.interval(1 - 2 * decision.equivalence_level)
-        text = f"equivalent: within {points(plan.margin)} points ({points(low)} to {points(high)})"
+        span = _span(*contrast.interval(1 - 2 * decision.equivalence_level))
+        text = f"equivalent: within {points(plan.margin)} points {span}"
         if decision.different:
-            text += f", though {'higher' if higher else 'lower'} by {size}"
+            text += f", though {'higher' if higher else 'lower'} by {found}"
         return Verdict("equivalent", text)
     if decision.different and not (arm.diverged if higher else control.diverged):
-        low, high = contrast.interval(1 - decision.level)
-        kind, low, high = ("better", low, high) if higher else ("worse", -high, -low)
-        text = f"{kind} by {size} points ({points(low)} to {points(high)})"
+        kind = "better" if higher else "worse"
+        text = f"{kind} by {found}"
         return Verdict(kind, f"{text}; {aside}" if aside else text)
     if decision.different or decision.equivalent:
         return Verdict("withheld", f"withheld: {aside}; the mean of the rest flatters")
@@ -127,6 +129,10 @@ def _aside(*sides: Side) -> str:
         for side in sides
         if side.diverged
     )
+
+
+def _span(low: float, high: float) -> str:
+    return f"({points(low)} to {points(high)})"
 
 
 def points(fraction: float) -> str:

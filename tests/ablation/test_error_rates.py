@@ -70,7 +70,7 @@ def test_whole_tables_claim_a_difference_falsely_in_at_most_5_percent(monkeypatc
     arms = tuple(DeclaredArm(name, {}, control) for name, control in controls.items())
     declared = Declaration("s", "q?", "welch", 0.1, 0.2, 0.05, tuple(range(5)), arms)
     random = np.random.default_rng(1)
-    tables, wrong, counted = 400, 0, 0
+    tables, wrong, counted = 300, 0, 0
     for _ in range(tables):
         rows = [
             Row(arm, seed, "done", float(accuracy), None, {}, None, None)

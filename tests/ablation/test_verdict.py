@@ -49,7 +49,12 @@ def test_equivalence_names_the_margin():
     assert found.text.startswith("equivalent: within 0.30 points (-0.")
     both = verdict(0.0004, different=True, equivalent=True, margin=0.003)
     assert both.kind == "equivalent"
-    assert both.text.endswith(", though higher by 0.04")
+    assert ", though higher by 0.04 points (" in both.text
+    assert (
+        verdict(-0.0004, different=True, equivalent=True, margin=0.003)
+        .text.replace("lower", "higher")
+        .endswith(both.text.rpartition("though")[2])
+    )
 
 
 def test_no_claim_says_how_many_seeds_it_needs_for_the_declared_difference():
