@@ -92,7 +92,10 @@ def equivalence_power(
     test: str = "welch",
     level: float = 0.05,
 ) -> float:
-    """The probability that two equal means are shown to be equivalent; arguments as for `power`."""
+    """The probability that two equal means are shown to be equivalent; arguments as for `power`.
+
+    Of both one-sided tests by the noncentral t distribution, an approximation for the sign-flip test.
+    """
     freedom, scale = (2 * seeds - 2, 2) if test == "welch" else (seeds - 1, 1)
     share = 1.0 if comparisons == 1 else EQUIVALENCE_SHARE
     limit = stats.t.isf(share * level / comparisons, freedom)
