@@ -37,12 +37,9 @@ TARGETS = (
     "resnet_conv",
     "resnet_conv_input_gradient",
     "resnet_conv_filter_gradient",
-    "resnet_conv_input_gradient_fused",
-    "resnet_conv_filter_gradient_fused",
     "resnet_norm_act",
     "resnet_norm_act_gradient",
     "resnet_reduce",
-    "resnet_sums",
 )
 """The names of the custom calls; `ffi.cc` says what each takes."""
 

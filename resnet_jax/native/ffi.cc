@@ -101,6 +101,19 @@ void check_apart(const Written& written, const Buffers&... others) {
         "a result shares its memory with another array");
 }
 
+template <class Written>
+void check_apart(const Written& written, const ffi::RemainingArgs& more) {
+  for (size_t i = 0; i < more.size(); i++) check_apart(written, *more.get<ffi::AnyBuffer>(i));
+}
+
+// One of the operands or results that may be absent.
+template <class Buffer, class More>
+auto optional(const More& more, size_t i) {
+  const auto buffer = more.template get<Buffer>(i);
+  if (!buffer.has_value()) throw std::invalid_argument(buffer.error().message());
+  return *buffer;
+}
+
 // The channels of images, which the kernels between convolutions read in whole vectors.
 int64_t channels(const Images& images) {
   const int64_t count = images.dimensions()[3];
@@ -127,16 +140,30 @@ ConvShape conv_shape(const Images& x, const Kernel& kernel, const Images& y, int
   return shape;
 }
 
-// The source that forms dy of a normalisation; without `coef` it is for the gradient dz alone.
-Source formed(const Images& y, const Images& out, const Images& dout, const Rows* coef, bool relu) {
+// The source of dz, or with `coef` of dy, of a normalisation of y.
+Source formed(const Images& y, const Images& out, const Images& dout, const float* coef,
+              bool relu) {
   check_sizes("out", out, sizes(y));
   check_sizes("dout", dout, sizes(y));
-  if (coef) check_sizes("coef", *coef, {3, channels(y)});
-  return {dout.typed_data(), channels(y), y.typed_data(), out.typed_data(),
-          coef ? coef->typed_data() : nullptr, relu};
+  return {dout.typed_data(), channels(y), y.typed_data(), out.typed_data(), coef, relu};
 }
 
-Source stored(const Images& x) { return {x.typed_data(), x.dimensions()[3]}; }
+// The gradient dy of an output.
+struct Gradient {
+  Images like;  // of the same shape
+  Source source;
+};
+
+// It is given as it is, or as y, out, dout and coef, from which it is formed.
+Gradient gradient(const ffi::RemainingArgs& given, bool relu) {
+  check(given.size() == 1 || given.size() == 4, "expected dy, or y, out, dout and coef");
+  const auto images = [&](size_t i) { return optional<Images>(given, i); };
+  const Images first = images(0);
+  if (given.size() == 1) return {first, {first.typed_data(), first.dimensions()[3]}};
+  const Rows coef = optional<Rows>(given, 3);
+  check_sizes("coef", coef, {3, channels(first)});
+  return {first, formed(first, images(1), images(2), coef.typed_data(), relu)};
+}
 
 // ---- Calls
 
@@ -151,44 +178,26 @@ ffi::Error Conv(ffi::ThreadPool pool, int64_t stride, Images x, Kernel kernel, R
   });
 }
 
-void input_gradient(ffi::ThreadPool pool, int64_t stride, const Images& y, const Source& dy,
-                    const Kernel& kernel, const Images& dx) {
-  const ConvShape shape = conv_shape(dx, kernel, y, stride);
-  channels(dx);
-  check_apart(dx, y, kernel);
-  conv_input_gradient(on(pool), shape, dy, kernel.typed_data(), dx.typed_data());
-}
-
-ffi::Error InputGradient(ffi::ThreadPool pool, int64_t stride, Images dy, Kernel kernel,
-                         Result<Images> dx) {
-  return guarded([&] { input_gradient(pool, stride, dy, stored(dy), kernel, *dx); });
-}
-
-ffi::Error InputGradientFused(ffi::ThreadPool pool, int64_t stride, bool relu, Images y, Images out,
-                              Images dout, Rows coef, Kernel kernel, Result<Images> dx) {
+ffi::Error InputGradient(ffi::ThreadPool pool, int64_t stride, bool relu, Kernel kernel,
+                         ffi::RemainingArgs more, Result<Images> dx) {
   return guarded([&] {
-    check_apart(*dx, out, dout, coef);
-    input_gradient(pool, stride, y, formed(y, out, dout, &coef, relu), kernel, *dx);
+    const Gradient dy = gradient(more, relu);
+    const ConvShape shape = conv_shape(*dx, kernel, dy.like, stride);
+    channels(*dx);
+    check_apart(*dx, kernel);
+    check_apart(*dx, more);
+    conv_input_gradient(on(pool), shape, dy.source, kernel.typed_data(), dx->typed_data());
   });
 }
 
-void filter_gradient(ffi::ThreadPool pool, int64_t stride, const Images& x, const Images& y,
-                     const Source& dy, const Kernel& dkernel) {
-  const ConvShape shape = conv_shape(x, dkernel, y, stride);
-  check_apart(dkernel, x, y);
-  conv_filter_gradient(on(pool), shape, x.typed_data(), dy, dkernel.typed_data());
-}
-
-ffi::Error FilterGradient(ffi::ThreadPool pool, int64_t stride, Images x, Images dy,
-                          Result<Kernel> dkernel) {
-  return guarded([&] { filter_gradient(pool, stride, x, dy, stored(dy), *dkernel); });
-}
-
-ffi::Error FilterGradientFused(ffi::ThreadPool pool, int64_t stride, bool relu, Images x, Images y,
-                               Images out, Images dout, Rows coef, Result<Kernel> dkernel) {
+ffi::Error FilterGradient(ffi::ThreadPool pool, int64_t stride, bool relu, Images x,
+                          ffi::RemainingArgs more, Result<Kernel> dkernel) {
   return guarded([&] {
-    check_apart(*dkernel, out, dout, coef);
-    filter_gradient(pool, stride, x, y, formed(y, out, dout, &coef, relu), *dkernel);
+    const Gradient dy = gradient(more, relu);
+    const ConvShape shape = conv_shape(x, *dkernel, dy.like, stride);
+    check_apart(*dkernel, x);
+    check_apart(*dkernel, more);
+    conv_filter_gradient(on(pool), shape, x.typed_data(), dy.source, dkernel->typed_data());
   });
 }
 
@@ -198,55 +207,56 @@ ffi::Error NormAct(ffi::ThreadPool pool, bool relu, Images y, Rows coef, ffi::Re
     check_sizes("coef", coef, {2, channels(y)});
     check_sizes("out", *out, sizes(y));
     check_apart(*out, y, coef);
+    check_apart(*out, more);
     const float* residual = nullptr;
     if (more.size() > 0) {
-      const auto images = more.get<Images>(0);
-      check(more.size() == 1 && images.has_value(), "expected one residual, float32 images");
-      check_sizes("residual", *images, sizes(y));
-      check_apart(*out, *images);
-      residual = images->typed_data();
+      check(more.size() == 1, "expected at most one residual");
+      const auto images = optional<Images>(more, 0);
+      check_sizes("residual", images, sizes(y));
+      residual = images.typed_data();
     }
     norm_act(on(pool), pixels(y), channels(y), y.typed_data(), coef.typed_data(), residual, relu,
              out->typed_data());
   });
 }
 
-ffi::Error NormActGradient(ffi::ThreadPool pool, bool relu, Images y, Images out, Images dout,
-                           Rows coef, Result<Images> dx) {
+ffi::Error NormActGradient(ffi::ThreadPool pool, bool relu, ffi::RemainingArgs more,
+                           Result<Images> dx) {
   return guarded([&] {
-    check_sizes("dx", *dx, sizes(y));
-    check_apart(*dx, y, out, dout, coef);
-    norm_act_gradient(on(pool), pixels(y), formed(y, out, dout, &coef, relu), dx->typed_data());
+    check(more.size() == 4, "expected y, out, dout and coef");
+    const Gradient dy = gradient(more, relu);
+    check_sizes("dx", *dx, sizes(dy.like));
+    check_apart(*dx, more);
+    norm_act_gradient(on(pool), pixels(dy.like), dy.source, dx->typed_data());
   });
 }
 
-ffi::Error Reduce(ffi::ThreadPool pool, bool relu, Images y, Images out, Images dout,
+// With out and dout the sums of dz and of dz * y; without, those of y and of y * y.
+ffi::Error Reduce(ffi::ThreadPool pool, bool relu, Images y, ffi::RemainingArgs given,
                   Result<Rows> sums, ffi::RemainingRets more) {
   return guarded([&] {
+    check(given.size() == 0 || given.size() == 2, "expected out and dout, or neither");
+    const bool dz_given = given.size() == 2;
+    const Images out = dz_given ? optional<Images>(given, 0) : y;
+    const Images dout = dz_given ? optional<Images>(given, 1) : y;
+    const Source source = formed(y, out, dout, nullptr, relu && dz_given);
     check_sizes("sums", *sums, {2, channels(y)});
     check_apart(*sums, y, out, dout);
     float* dz = nullptr;
     if (more.size() > 0) {
-      auto images = more.get<Images>(0);
-      check(more.size() == 1 && images.has_value(), "expected one dz, float32 images");
-      check_sizes("dz", **images, sizes(y));
-      check_apart(**images, y, out, dout, *sums);
-      dz = (*images)->typed_data();
+      check(more.size() == 1, "expected at most one dz");
+      auto images = optional<Images>(more, 0);
+      check_sizes("dz", *images, sizes(y));
+      check_apart(*images, y, out, dout, *sums);
+      dz = images->typed_data();
     }
-    reduce(on(pool), pixels(y), formed(y, out, dout, nullptr, relu), sums->typed_data(), dz);
-  });
-}
-
-ffi::Error Sums(ffi::ThreadPool pool, Images x, Result<Rows> sums) {
-  return guarded([&] {
-    check_sizes("sums", *sums, {2, channels(x)});
-    check_apart(*sums, x);
-    reduce(on(pool), pixels(x), formed(x, x, x, nullptr, false), sums->typed_data(), nullptr);
+    reduce(on(pool), pixels(y), source, sums->typed_data(), dz);
   });
 }
 
 auto call() { return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>(); }
 auto strided() { return call().Attr<int64_t>("stride"); }
+auto rectified() { return call().Attr<bool>("relu"); }
 
 }  // namespace
 }  // namespace resnet_jax
@@ -257,24 +267,14 @@ using namespace resnet_jax;
 
 TARGET(resnet_conv, Conv, strided().Arg<Images>().Arg<Kernel>().Ret<Images>().Ret<Rows>());
 TARGET(resnet_conv_input_gradient, InputGradient,
-       strided().Arg<Images>().Arg<Kernel>().Ret<Images>());
+       strided().Attr<bool>("relu").Arg<Kernel>().RemainingArgs().Ret<Images>());
 TARGET(resnet_conv_filter_gradient, FilterGradient,
-       strided().Arg<Images>().Arg<Images>().Ret<Kernel>());
-TARGET(resnet_conv_input_gradient_fused, InputGradientFused,
-       strided().Attr<bool>("relu").Arg<Images>().Arg<Images>().Arg<Images>().Arg<Rows>()
-           .Arg<Kernel>().Ret<Images>());
-TARGET(resnet_conv_filter_gradient_fused, FilterGradientFused,
-       strided().Attr<bool>("relu").Arg<Images>().Arg<Images>().Arg<Images>().Arg<Images>()
-           .Arg<Rows>().Ret<Kernel>());
+       strided().Attr<bool>("relu").Arg<Images>().RemainingArgs().Ret<Kernel>());
 TARGET(resnet_norm_act, NormAct,
-       call().Attr<bool>("relu").Arg<Images>().Arg<Rows>().RemainingArgs().Ret<Images>());
-TARGET(resnet_norm_act_gradient, NormActGradient,
-       call().Attr<bool>("relu").Arg<Images>().Arg<Images>().Arg<Images>().Arg<Rows>()
-           .Ret<Images>());
+       rectified().Arg<Images>().Arg<Rows>().RemainingArgs().Ret<Images>());
+TARGET(resnet_norm_act_gradient, NormActGradient, rectified().RemainingArgs().Ret<Images>());
 TARGET(resnet_reduce, Reduce,
-       call().Attr<bool>("relu").Arg<Images>().Arg<Images>().Arg<Images>().Ret<Rows>()
-           .RemainingRets());
-TARGET(resnet_sums, Sums, call().Arg<Images>().Ret<Rows>());
+       rectified().Arg<Images>().RemainingArgs().Ret<Rows>().RemainingRets());
 
 extern "C" int resnet_vector_length() { return kLanes; }
 

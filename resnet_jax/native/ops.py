@@ -90,7 +90,7 @@ def _sums(kernels: Kernels, x: jax.Array) -> jax.Array:
     """Per channel, the sum of x [B, H, W, C] and of its square: [2, C]."""
 
     def local(x: jax.Array) -> jax.Array:
-        return kernels.total(_call("sums", ((2, x.shape[-1]),), x)[0])
+        return kernels.total(_call("reduce", ((2, x.shape[-1]),), x, relu=False)[0])
 
     return kernels.split(local, (_SPLIT,), _WHOLE)(x)
 
@@ -133,10 +133,10 @@ def _conv_backward(kernels: Kernels, stride: int, saved: tuple, dy: jax.Array) -
     def input_gradient(x: jax.Array, w: jax.Array, dy: jax.Array) -> jax.Array:
         if x.shape[-1] % kernels.lanes:
             return _xla_input_gradient(stride, x, w, dy)
-        return _call("conv_input_gradient", (x.shape,), dy, w, stride=stride)[0]
+        return _call("conv_input_gradient", (x.shape,), w, dy, stride=stride, relu=False)[0]
 
     def filter_gradient(x: jax.Array, dy: jax.Array) -> jax.Array:
-        dw = _call("conv_filter_gradient", (w.shape,), x, dy, stride=stride)[0]
+        (dw,) = _call("conv_filter_gradient", (w.shape,), x, dy, stride=stride, relu=False)
         return kernels.total(dw)
 
     dx = kernels.split(input_gradient, (_SPLIT, _WHOLE, _SPLIT), _SPLIT)(x, w, dy)
@@ -279,11 +279,11 @@ def _gradients_of_inputs(
         x, y, mask, dout, c, w = args
         if x.shape[-1] % kernels.lanes:
             return _xla_input_gradient(stride, x, w, before_norm(y, mask, dout, c))
-        name = "conv_input_gradient_fused"
-        return _call(name, (x.shape,), y, mask, dout, c, w, stride=stride, relu=relu)[0]
+        name = "conv_input_gradient"
+        return _call(name, (x.shape,), w, y, mask, dout, c, stride=stride, relu=relu)[0]
 
     def filter_gradient(*args: jax.Array) -> jax.Array:
-        name = "conv_filter_gradient_fused"
+        name = "conv_filter_gradient"
         return kernels.total(_call(name, (w.shape,), *args, stride=stride, relu=relu)[0])
 
     shared = (x, y, mask, dout, coefficients)

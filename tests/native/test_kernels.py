@@ -83,16 +83,18 @@ def test_conv(kernels, channels, stride):
 @pytest.mark.parametrize(("channels", "stride"), SHAPES)
 def test_filter_gradient(kernels, channels, stride):
     case = Case(kernels.lanes, channels, stride)
-    (dw,) = call(
-        case.x, case.dy, name="conv_filter_gradient", shapes=(case.w.shape,), stride=stride
-    )
+    attributes = {"stride": stride, "relu": False}
+    name = "conv_filter_gradient"
+    (dw,) = call(case.x, case.dy, name=name, shapes=(case.w.shape,), **attributes)
     close(dw, gradients(case.x, case.w, case.dy, stride)[1])
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_input_gradient(kernels, stride):
     case = Case(kernels.lanes, "lanes", stride)
-    (dx,) = call(case.dy, case.w, name="conv_input_gradient", shapes=(case.x.shape,), stride=stride)
+    attributes = {"stride": stride, "relu": False}
+    name = "conv_input_gradient"
+    (dx,) = call(case.w, case.dy, name=name, shapes=(case.x.shape,), **attributes)
     close(dx, gradients(case.x, case.w, case.dy, stride)[0])
 
 
@@ -103,9 +105,9 @@ def test_gradients_from_behind_the_norm(kernels, stride, relu):
     dx, dw = gradients(case.x, case.w, case.dy, stride)
     behind = (case.y, case.out if relu else case.y, case.dout, case.coef)
     attributes = {"stride": stride, "relu": relu}
-    name = "conv_input_gradient_fused"
-    close(call(*behind, case.w, name=name, shapes=(dx.shape,), **attributes)[0], dx)
-    name = "conv_filter_gradient_fused"
+    name = "conv_input_gradient"
+    close(call(case.w, *behind, name=name, shapes=(dx.shape,), **attributes)[0], dx)
+    name = "conv_filter_gradient"
     close(call(case.x, *behind, name=name, shapes=(dw.shape,), **attributes)[0], dw)
 
 
@@ -142,7 +144,7 @@ def test_reduce(kernels, relu):
 
 def test_sums(kernels):
     case = Case(kernels.lanes, 3, 1)
-    (sums,) = call(case.y, name="sums", shapes=((2, case.features),))
+    (sums,) = call(case.y, name="reduce", shapes=((2, case.features),), relu=False)
     close(sums, [case.y.sum((0, 1, 2)), (case.y**2).sum((0, 1, 2))])
 
 
@@ -167,16 +169,16 @@ def test_two_calls_are_equal_to_the_bit(kernels):
         ("conv", [(2, 4, 4), (3, 3, 3, 16)], [(2, 4, 4, 16), (2, 16)], {"stride": 1}, "rank"),
         (
             "conv_input_gradient",
-            [(2, 4, 4, 16), (3, 3, 3, 16)],
+            [(3, 3, 3, 16), (2, 4, 4, 16)],
             [(2, 4, 4, 3)],
-            {"stride": 1},
+            {"stride": 1, "relu": False},
             "3 channels",
         ),
         (
             "conv_filter_gradient",
             [(2, 4, 4, 3), (1, 4, 4, 16)],
             [(3, 3, 3, 16)],
-            {"stride": 1},
+            {"stride": 1, "relu": False},
             "output",
         ),
         ("norm_act", [(2, 4, 4, 16), (3, 16)], [(2, 4, 4, 16)], {"relu": True}, "coef"),
@@ -202,8 +204,17 @@ def test_two_calls_are_equal_to_the_bit(kernels):
             {"relu": True},
             "out is",
         ),
-        ("sums", [(0, 4, 4, 16)], [(2, 16)], {}, "no pixels"),
-        ("sums", [(2, 4, 4, 16)], [(2, 32)], {}, "sums"),
+        ("reduce", [(0, 4, 4, 16)], [(2, 16)], {"relu": False}, "no pixels"),
+        ("reduce", [(2, 4, 4, 16)], [(2, 32)], {"relu": False}, "sums"),
+        ("reduce", [(2, 4, 4, 16)] * 2, [(2, 16)], {"relu": True}, "out and dout"),
+        (
+            "conv_filter_gradient",
+            [(2, 4, 4, 3), *[(2, 4, 4, 16)] * 2],
+            [(3, 3, 3, 16)],
+            {"stride": 1, "relu": True},
+            "expected dy",
+        ),
+        ("norm_act_gradient", [(2, 4, 4, 16)], [(2, 4, 4, 16)], {"relu": True}, "expected y"),
     ],
 )
 def test_what_is_not_served_is_an_error(kernels, name, operands, shapes, attributes, message):
@@ -217,3 +228,7 @@ def test_other_types_are_an_error(kernels):
     shapes = ((2, 4, 4, 16), (2, 16))
     with pytest.raises(jax.errors.JaxRuntimeError, match="F16"):
         jax.block_until_ready(call(x, w, name="conv", shapes=shapes, stride=1))
+    w, dy = normal(3, 3, 16, 16), np.zeros((2, 4, 4, 16), np.float16)
+    attributes = {"name": "conv_input_gradient", "stride": 1, "relu": False}
+    with pytest.raises(jax.errors.JaxRuntimeError, match="F16"):
+        jax.block_until_ready(call(w, dy, shapes=(dy.shape,), **attributes))
