@@ -44,7 +44,10 @@ VALUES = {
     "data.prepare": BOOLEAN,
     "data.validation": ([0, 1, INT_MAX], [-1, INT_MAX + 1]),
     "data.placement": (["device"], ["host", ""]),
-    "model.design": (["original", "full_preact"], ["resnet", ""]),
+    "model.design": (["original", "fixup"], ["resnet", ""]),
+    "model.init": ([(), ((".*", "fill(0)"),)], [("head",), ((".*", 0),), ((".*",),)]),
+    "model.weight_standardization": (["none", "plain", "scaled"], ["full", ""]),
+    "model.scaled_activation": BOOLEAN,
     "model.branch": TEXT,
     "model.after": TEXT,
     "model.stem": TEXT,
@@ -58,9 +61,9 @@ VALUES = {
     "model.groups": ([1, 65536], [0, 65537]),
     "model.kernels": ([(1,), (3, 3), (99,)], [(), (2, 3), (-1,), (0,), (101,), (3.0,), (True,)]),
     "model.stride_on": (["3x3", "first"], ["1x1", ""]),
-    "model.shortcut": (["identity", "none"], ["conv2", ""]),
+    "model.shortcut": (["identity", "scale(0.5)"], [0, ("x",)]),
     "model.projection": (["A", "B"], ["a", ""]),
-    "model.combine": (["add"], ["sum", ""]),
+    "model.combine": (["add", "add(1, 0.5)"], [0, ("x",)]),
     "model.shared_preact": (["paper", "none", "all"], ["some", ""]),
     "model.norm": (["batch", "none"], ["batchnorm", ""]),
     "model.activation": (["relu", "gelu"], ["ReLU", ""]),
@@ -80,7 +83,9 @@ VALUES = {
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.decay_coupling": (["coupled", "decoupled"], ["l2", ""]),
     "optimizer.decayed": ([(), (".*",)], [(1,), ((),)]),
+    "optimizer.rates": ([(), ((".*", 0.1), ("head/.*", "1/L"))], [(".*", 0.1), ((".*", True),)]),
     "optimizer.clip_norm": NOT_NEGATIVE,
+    "optimizer.adaptive_clip": NOT_NEGATIVE,
     "checkpoint.every": COUNT,
     "checkpoint.keep": COUNT,
 }
@@ -260,7 +265,7 @@ def test_a_config_that_lacks_fields_is_refused_with_their_names():
     config = default.get_config()
     del config.seed
     assert "the config lacks seed;" in message(config)
-    assert "seed, num_epochs, num_steps and 56 more fields" in message(ConfigDict())
+    assert "seed, num_epochs, num_steps and 61 more fields" in message(ConfigDict())
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4, 6, 8])

@@ -1,5 +1,6 @@
 """From the fields of `config.model` to a network: depths, widths, and what a design string implies."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -7,9 +8,13 @@ import jax.numpy as jnp
 
 from resnet_jax import tokens
 from resnet_jax.errors import ConfigError
+from resnet_jax.expression import Expression
+from resnet_jax.models import initial_values, signal
+from resnet_jax.models.combines import COMBINES, is_plain_sum
 from resnet_jax.models.designs import DESIGNS, Design
 from resnet_jax.models.layers import STEM_VOCABULARY, VOCABULARY, ConvSpec, LayerOptions
 from resnet_jax.models.resnet import ResNet
+from resnet_jax.models.shortcuts import SHORTCUTS
 from resnet_jax.models.unit import UnitSpec, split_preact
 from resnet_jax.native.ops import Kernels
 from resnet_jax.tokens import Token
@@ -71,24 +76,34 @@ def build(
         conv_bias=not (has_norm or has_bias),
         dtype=dtype,
         kernels=native,
+        standardization=design.weight_standardization,
+        scaled_activation=design.scaled_activation,
     )
+    inputs = _stem_features(stem_convs)
+    stages = tuple(_stages(model, branch, after, kernels, inputs))
+    _check_expressions(stages)
+    stages, beta = signal.with_betas(stages, final, inputs, model.norm)
+    source = "model.init" if model.init is not None else f"model.init of design {model.design!r}"
     return ResNet(
         stem=stem,
         stem_convs=stem_convs,
-        stages=tuple(_stages(model, branch, after, kernels, _stem_features(stem_convs))),
+        stages=stages,
         final=final,
         num_classes=num_classes,
         options=options,
+        beta=beta,
+        initial=initial_values.parse(design.init, units, len(kernels), source),
     )
 
 
 def resolve_design(model: Any) -> Design:
     """The row of the named design, with the fields that the config sets, and no column unset."""
     row = DESIGNS[model.design]
-    branch = row.branch if model.branch is None else model.branch
-    after = row.after if model.after is None else model.after
-    stem = row.stem if model.stem is None else model.stem
-    final = row.final if model.final is None else model.final
+    columns = ("branch", "after", "stem", "final", "init")
+    columns += ("weight_standardization", "scaled_activation")
+    given = {name: model[name] for name in columns if model[name] is not None}
+    design = dataclasses.replace(row, **given)
+    branch, stem, final = design.branch, design.stem, design.final
     parsed = tokens.parse(branch, VOCABULARY, "config.model.branch")
     if not any(token.name == "conv" for token in parsed):
         raise ConfigError(
@@ -98,7 +113,7 @@ def resolve_design(model: Any) -> Design:
         final = " ".join(map(str, split_preact(parsed)[0]))
     if stem in (None, "cifar", "imagenet"):
         stem = _derived_stem(parsed, imagenet=stem == "imagenet")
-    return Design(branch=branch, after=after, source=row.source, stem=stem, final=final)
+    return dataclasses.replace(design, stem=stem, final=final)
 
 
 def _derived_stem(branch: tuple[Token, ...], *, imagenet: bool) -> str:
@@ -202,6 +217,7 @@ def _stages(
     features: int,
 ) -> Iterator[tuple[UnitSpec, ...]]:
     """The units of each stage; `features` is the number of channels behind the stem."""
+    shortcut, combine = _paths(model)
     sizes = stage_sizes(model)
     units, index = sum(sizes), 0
     for stage, size in enumerate(sizes):
@@ -219,9 +235,9 @@ def _stages(
                     convs=convs,
                     features=convs[-1].features,
                     stride=stride,
-                    shortcut=model.shortcut,
+                    shortcut=shortcut,
                     projection=model.projection,
-                    combine=model.combine,
+                    combine=combine,
                     projection_norm=branch[0].name == "conv",
                     shared_preact=model.shared_preact == "all"
                     or (model.shared_preact == "paper" and (reshapes or index == 1)),
@@ -266,9 +282,37 @@ def _unit_convs(
     return tuple(specs)
 
 
+def _paths(model: Any) -> tuple[Token, Token]:
+    """What the shortcut carries, and how it meets the branch."""
+    shortcut = tokens.parse_one(model.shortcut, SHORTCUTS, "config.model.shortcut")
+    combine = tokens.parse_one(model.combine, COMBINES, "config.model.combine")
+    if shortcut.name == "none" and not is_plain_sum(combine):
+        raise ConfigError(
+            f"config.model.combine={model.combine!r} has nothing to meet, since "
+            f"config.model.shortcut='none'; write config.model.combine='add', or another shortcut"
+        )
+    return shortcut, combine
+
+
+def _check_expressions(stages: tuple[tuple[UnitSpec, ...], ...]) -> None:
+    """Checks that the factors of `shortcut` and `combine` have a value in every unit."""
+    for unit in (unit for stage in stages for unit in stage):
+        for field, token in (("shortcut", unit.shortcut), ("combine", unit.combine)):
+            for argument in token.arguments:
+                if not isinstance(argument, Expression):
+                    continue
+                try:
+                    argument.value(**unit.names)
+                except ValueError as error:
+                    raise ConfigError(
+                        f"config.model.{field}: {token} {error}, for l={unit.index} and L={unit.units}"
+                    ) from None
+
+
 def _check_projection(model: Any, inputs: int, features: int) -> None:
     """Finds out now what would otherwise fail while the network is traced."""
-    if model.projection == "A" and model.shortcut != "none" and features < inputs:
+    pads = model.projection == "A" and _paths(model)[0].name not in ("none", "conv")
+    if pads and features < inputs:
         raise ConfigError(
             f"config.model.projection='A' cannot shrink {inputs} channels to {features}; "
             "write config.model.projection='B'"
@@ -284,7 +328,7 @@ def _check_factors(
             continue
         for index in indices:
             try:
-                token.arguments[0].value(L=units, l=index)
+                token.arguments[0].value(L=units, l=index, beta=1.0)
             except ValueError as error:
                 raise ConfigError(
                     f"{field}: {token} {error}, for l={index} and L={units}"
