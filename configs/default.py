@@ -75,8 +75,9 @@ def get_config() -> ConfigDict:
     model.projection = "A"  # where the shape changes: A zero-padding | B 1x1 convolution
     model.combine = "add"  # how the two paths meet: add(shortcut, branch), fixed factors |
     # learned(shortcut, branch), learned from there | subtract | orthogonal(position | tensor)
-    model.shared_preact = "paper"  # units whose shortcut starts behind the pre-activation: paper,
-    # the first and those that change the shape | none | all
+    model.shared_preact = placeholder(str)  # units whose shortcut starts behind the pre-activation:
+    # paper, the first and those that change the shape | none | all | projected, those that change
+    # the shape by a convolution; unset: the design's, mostly paper
     model.norm = "batch"  # what the token norm stands for: batch | none
     model.activation = "relu"  # what the token act stands for: relu | leaky_relu | silu | gelu |
     # elu | softplus | identity

@@ -133,7 +133,7 @@ RULES: Mapping[str, Rule] = {
     "model.shortcut": _TEXT,
     "model.projection": _choice(*shortcuts.PROJECTIONS),
     "model.combine": _TEXT,
-    "model.shared_preact": _choice("paper", "none", "all"),
+    "model.shared_preact": _choice(*designs.SHARED_PREACTS, optional=True),
     "model.norm": _choice(*layers.NORMS),
     "model.activation": _choice(*layers.ACTIVATIONS),
     "model.weight_standardization": _choice(*standardization.STANDARDIZATIONS, optional=True),

@@ -64,7 +64,7 @@ VALUES = {
     "model.shortcut": (["identity", "scale(0.5)"], [0, ("x",)]),
     "model.projection": (["A", "B"], ["a", ""]),
     "model.combine": (["add", "add(1, 0.5)"], [0, ("x",)]),
-    "model.shared_preact": (["paper", "none", "all"], ["some", ""]),
+    "model.shared_preact": (["paper", "none", "all", "projected"], ["some", ""]),
     "model.norm": (["batch", "none"], ["batchnorm", ""]),
     "model.activation": (["relu", "gelu"], ["ReLU", ""]),
     "optimizer.name": (["sgd", "adamw"], ["adam", ""]),

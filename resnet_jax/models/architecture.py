@@ -80,7 +80,7 @@ def build(
         scaled_activation=design.scaled_activation,
     )
     inputs = _stem_features(stem_convs)
-    stages = tuple(_stages(model, branch, after, kernels, inputs))
+    stages = tuple(_stages(model, design, branch, after, kernels, inputs))
     _check_expressions(stages)
     stages, beta = signal.with_betas(stages, final, inputs, model.norm)
     source = "model.init" if model.init is not None else f"model.init of design {model.design!r}"
@@ -100,7 +100,7 @@ def resolve_design(model: Any) -> Design:
     """The row of the named design, with the fields that the config sets, and no column unset."""
     row = DESIGNS[model.design]
     columns = ("branch", "after", "stem", "final", "init")
-    columns += ("weight_standardization", "scaled_activation")
+    columns += ("weight_standardization", "scaled_activation", "shared_preact")
     given = {name: model[name] for name in columns if model[name] is not None}
     design = dataclasses.replace(row, **given)
     branch, stem, final = design.branch, design.stem, design.final
@@ -211,6 +211,7 @@ def _imagenet_sizes(depth: int, bottleneck: bool) -> tuple[int, ...]:
 
 def _stages(
     model: Any,
+    design: Design,
     branch: tuple[Token, ...],
     after: tuple[Token, ...],
     kernels: tuple[int, ...],
@@ -218,6 +219,7 @@ def _stages(
 ) -> Iterator[tuple[UnitSpec, ...]]:
     """The units of each stage; `features` is the number of channels behind the stem."""
     shortcut, combine = _paths(model)
+    by_conv = model.projection != "A" or shortcut.name == "conv"
     sizes = stage_sizes(model)
     units, index = sum(sizes), 0
     for stage, size in enumerate(sizes):
@@ -239,8 +241,12 @@ def _stages(
                     projection=model.projection,
                     combine=combine,
                     projection_norm=branch[0].name == "conv",
-                    shared_preact=model.shared_preact == "all"
-                    or (model.shared_preact == "paper" and (reshapes or index == 1)),
+                    shared_preact={
+                        "none": False,
+                        "all": True,
+                        "paper": reshapes or index == 1,
+                        "projected": reshapes and by_conv,
+                    }[design.shared_preact],
                     index=index,
                     units=units,
                 )

@@ -16,6 +16,7 @@ class Design:
         learning_rates: (pattern, factor) pairs of `optimizer.rate_factors`.
         weight_standardization: of convolutions, one of `standardization.STANDARDIZATIONS`.
         scaled_activation: whether activations have unit variance for standard normal inputs.
+        shared_preact: units whose shortcut starts behind the pre-activation, one of `SHARED_PREACTS`.
     """
 
     branch: str
@@ -27,7 +28,12 @@ class Design:
     learning_rates: tuple[tuple[str, float | str], ...] = ()
     weight_standardization: str = "none"
     scaled_activation: bool = False
+    shared_preact: str = "paper"
 
+
+SHARED_PREACTS = ("paper", "none", "all", "projected")
+"""The first unit and those that change the shape (He et al. 2016, section 4.1); no unit; all; those
+that change the shape by a convolution."""
 
 DESIGNS = {
     "original": Design(
@@ -83,6 +89,8 @@ DESIGNS = {
         source="Brock et al. 2021, arXiv 2101.08692, section 4",
         weight_standardization="scaled",
         scaled_activation=True,
+        # What a ReLU has passed has a mean; only a convolution brings that back to 0.
+        shared_preact="projected",
     ),
     "depth_mup": Design(
         branch="act conv act conv mul(1/sqrt(L))",

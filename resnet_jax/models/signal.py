@@ -120,7 +120,8 @@ def _after_unit(unit: "UnitSpec", variance: float, inputs: int, norm: str) -> fl
     first = next(i for i, token in enumerate(unit.branch) if token.name == "conv")
     if unit.shared_preact:
         variance = _through(unit.branch[:first], variance, names, norm)
-    if unit.projection == "A" and unit.features > inputs:
+    padded = unit.projection == "A" and unit.shortcut.name != "conv"
+    if padded and unit.features > inputs:
         variance *= inputs / unit.features  # the mean over channels, of which the new ones are 0
     match unit.shortcut.name, unit.shortcut.arguments:
         case "none", _:
