@@ -106,7 +106,7 @@ def _scale_rates(params: Any, rates: Sequence[Rate]) -> optax.GradientTransforma
     """Multiplies updates by the factors that match; of several that match, by all."""
     scales = []
     for rate in rates:
-        mask = parameters.match(params, (rate.pattern,), rate.source)
+        mask = parameters.match_of_row(params, rate.pattern, rate.source)
         scales.append(optax.masked(optax.scale(rate.factor), mask))
     return optax.chain(*scales) if scales else optax.identity()
 

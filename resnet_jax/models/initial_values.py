@@ -97,7 +97,7 @@ def apply(
         ConfigError: a pattern matches no parameter, or kernels that are standardised.
     """
     for rule in rules:
-        matched = jax.tree.leaves(parameters.match(params, (rule.pattern,), rule.source))
+        matched = jax.tree.leaves(parameters.match_of_row(params, rule.pattern, rule.source))
         _check_standardized(rule, params, matched, standardization)
         leaves = [
             _value(rule, leaf, jax.random.fold_in(key, zlib.crc32(name.encode()))) if hit else leaf
