@@ -176,7 +176,7 @@ def from_json(text: str) -> ConfigDict:
     def restore(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: restore(item) for key, item in value.items()}
-        return tuple(value) if isinstance(value, list) else value
+        return tuple(map(restore, value)) if isinstance(value, list) else value
 
     data = json.loads(text)
     if not isinstance(data, dict):

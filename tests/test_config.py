@@ -224,6 +224,11 @@ def test_exactly_the_fields_that_are_unset_by_default_may_be_unset():
         ({"model__width": 0.5}, ["model.projection='A'", "'B'"]),
         ({"model__groups": 3}, ["model.groups=3"]),
         ({"model__kernels": (3,)}, ["model.branch", "model.kernels"]),
+        (
+            {"model__shortcut": "none", "model__combine": "orthogonal"},
+            ["model.combine='orthogonal'", "model.shortcut='none'"],
+        ),
+        ({"optimizer__rates": ((".*", "1/(L-9)"),)}, ["optimizer.rates", "1/(L-9)"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
@@ -249,6 +254,8 @@ def test_fields_that_contradict_each_other_are_all_named(fields, named):
         ("model.stem", "norm act", "'conv'"),
         ("model.stem", "cifar10", "'cifar10'"),
         ("model.final", "norm ac", "'ac'"),
+        ("model.shortcut", "gate(-6)", "exclusive_gate(bias)"),
+        ("model.combine", "sum", "'sum'"),
         ("augment", "crop", "pixels"),
         ("augment", "crop(4) flp", "'flp'"),
         ("augment", "crop(32)", "32x32"),
@@ -310,6 +317,8 @@ def test_a_config_survives_json_with_its_tuples_and_unset_fields():
         num_epochs=0.1,
         data__dir='/data/"ü"\n',
         optimizer__milestones=(),
+        model__init=(("head/.*", "fill(0)"), (r"stage\d/.*", "mul(2)")),
+        optimizer__rates=((".*", 0.1), ("head/.*", "1/L")),
     )
     again = configs.from_json(configs.to_json(config))
     assert configs.flatten(again) == configs.flatten(config)

@@ -6,7 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import default
-from resnet_jax import optimizer
+from resnet_jax import optimizer, plan, step
 from resnet_jax.errors import ConfigError
 
 STEPS = 1000
@@ -136,6 +136,26 @@ def test_rates_are_the_designs_unless_the_field_says_otherwise(design, changes, 
     config.optimizer.update(changes)
     found = [rate.factor for rate in optimizer.rate_factors(config)]
     assert found == pytest.approx(expected)
+
+
+def test_a_run_uses_the_designs_rates(tiny_config, one_device):
+    tiny_config.conv_backend = "xla"
+    tiny_config.model.design = "fixup"
+    tiny_config.optimizer.schedule, tiny_config.optimizer.warmup = "constant", 0.0
+    tiny_config.optimizer.nesterov = False
+    made = plan.make(tiny_config, one_device)
+    params = step.init_variables(made.recipe.model, 0, (8, 8, 1))["params"]
+    ones = jax.tree.map(jnp.ones_like, params)
+    found = made.recipe.optimizer.update(ones, made.recipe.optimizer.init(params), params)[0]
+    assert float(found["stage1"]["block1"]["gain1"]["gain"]) == pytest.approx(-0.01)
+    assert float(found["stem"]["bias"]["bias"]) == pytest.approx(-0.01)
+    np.testing.assert_allclose(found["head"]["bias"], -0.1, rtol=1e-6)
+
+    tiny_config.model.branch = "norm act conv norm act conv"
+    with pytest.raises(ConfigError, match="design 'fixup'"):
+        plan.make(tiny_config, one_device)
+    tiny_config.optimizer.rates = ()
+    plan.make(tiny_config, one_device)
 
 
 @pytest.mark.parametrize("factor", ["1/0", "n", "-1", -0.5, "L L"])
