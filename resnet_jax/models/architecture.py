@@ -1,20 +1,17 @@
 """From the fields of `config.model` to a network: depths, widths, and what a design string implies."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax.numpy as jnp
 
 from resnet_jax import tokens
 from resnet_jax.errors import ConfigError
-from resnet_jax.expression import Expression
-from resnet_jax.models import initial_values, signal
-from resnet_jax.models.combines import COMBINES, is_plain_sum
+from resnet_jax.models import checks, initial_values, signal
 from resnet_jax.models.designs import DESIGNS, Design
 from resnet_jax.models.layers import STEM_VOCABULARY, VOCABULARY, ConvSpec, LayerOptions
 from resnet_jax.models.resnet import ResNet
-from resnet_jax.models.shortcuts import SHORTCUTS
 from resnet_jax.models.unit import UnitSpec, split_preact
 from resnet_jax.native.ops import Kernels
 from resnet_jax.tokens import Token
@@ -61,10 +58,10 @@ def build(
     stem, stem_convs = _stem(design.stem, model.stage_widths[0])
     units = sum(stage_sizes(model))
     every_unit = range(1, units + 1)
-    _check_factors("config.model.branch", branch, every_unit, units)
-    _check_factors("config.model.after", after, every_unit, units)
-    _check_factors("config.model.stem", stem, (0,), units)
-    _check_factors("config.model.final", final, (units,), units)
+    checks.check_factors("config.model.branch", branch, every_unit, units)
+    checks.check_factors("config.model.after", after, every_unit, units)
+    checks.check_factors("config.model.stem", stem, (0,), units)
+    checks.check_factors("config.model.final", final, (units,), units)
     has_norm = any(
         token.name == "norm" and (token.arguments[0] or model.norm) != "none"
         for token in branch + after
@@ -81,7 +78,7 @@ def build(
     )
     inputs = _stem_features(stem_convs)
     stages = tuple(_stages(model, design, branch, after, kernels, inputs))
-    _check_expressions(stages)
+    checks.check_expressions(stages)
     stages, beta = signal.with_betas(stages, final, inputs, model.norm)
     source = "model.init" if model.init is not None else f"model.init of design {model.design!r}"
     return ResNet(
@@ -218,7 +215,7 @@ def _stages(
     features: int,
 ) -> Iterator[tuple[UnitSpec, ...]]:
     """The units of each stage; `features` is the number of channels behind the stem."""
-    shortcut, combine = _paths(model)
+    shortcut, combine = checks.paths(model)
     by_conv = model.projection != "A" or shortcut.name == "conv"
     sizes = stage_sizes(model)
     units, index = sum(sizes), 0
@@ -288,54 +285,11 @@ def _unit_convs(
     return tuple(specs)
 
 
-def _paths(model: Any) -> tuple[Token, Token]:
-    """What the shortcut carries, and how it meets the branch."""
-    shortcut = tokens.parse_one(model.shortcut, SHORTCUTS, "config.model.shortcut")
-    combine = tokens.parse_one(model.combine, COMBINES, "config.model.combine")
-    if shortcut.name == "none" and not is_plain_sum(combine):
-        raise ConfigError(
-            f"config.model.combine={model.combine!r} has nothing to meet, since "
-            f"config.model.shortcut='none'; write config.model.combine='add', or another shortcut"
-        )
-    return shortcut, combine
-
-
-def _check_expressions(stages: tuple[tuple[UnitSpec, ...], ...]) -> None:
-    """Checks that the factors of `shortcut` and `combine` have a value in every unit."""
-    for unit in (unit for stage in stages for unit in stage):
-        for field, token in (("shortcut", unit.shortcut), ("combine", unit.combine)):
-            for argument in token.arguments:
-                if not isinstance(argument, Expression):
-                    continue
-                try:
-                    argument.value(**unit.names)
-                except ValueError as error:
-                    raise ConfigError(
-                        f"config.model.{field}: {token} {error}, for l={unit.index} and L={unit.units}"
-                    ) from None
-
-
 def _check_projection(model: Any, inputs: int, features: int) -> None:
     """Finds out now what would otherwise fail while the network is traced."""
-    pads = model.projection == "A" and _paths(model)[0].name not in ("none", "conv")
+    pads = model.projection == "A" and checks.paths(model)[0].name not in ("none", "conv")
     if pads and features < inputs:
         raise ConfigError(
             f"config.model.projection='A' cannot shrink {inputs} channels to {features}; "
             "write config.model.projection='B'"
         )
-
-
-def _check_factors(
-    field: str, sequence: tuple[Token, ...], indices: Iterable[int], units: int
-) -> None:
-    """Checks that `mul` has a value wherever it stands; `indices` are the `l` it will be given."""
-    for token in sequence:
-        if token.name != "mul":
-            continue
-        for index in indices:
-            try:
-                token.arguments[0].value(L=units, l=index, beta=1.0)
-            except ValueError as error:
-                raise ConfigError(
-                    f"{field}: {token} {error}, for l={index} and L={units}"
-                ) from None

@@ -94,11 +94,11 @@ def test_a_signal_without_variance_has_no_beta(section):
     "fields", [{"projection": "B"}, {"projection": "B", "activation": "silu"}, {"projection": "A"}]
 )
 def test_the_variance_by_depth_at_initialisation_is_the_predicted_one(section, fields):
-    # Widths of 64 and more, since each channel's variance is itself random.
+    # Wide, since each channel's variance is itself random; 32 pixels, since padding is without variance.
     model = section(design="nf", stage_sizes=(4, 4), stage_widths=(64, 128), **fields)
     network = architecture.build(model, 10)
-    variables = step.init_variables(network, 0, (8, 8, 3))
-    images = np.random.default_rng(0).normal(size=(16, 8, 8, 3)).astype(np.float32)
+    variables = step.init_variables(network, 0, (32, 32, 3))
+    images = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
     apply = jax.jit(
         lambda v, x: network.apply(v, x, train=False, capture_intermediates=True)[1][
             "intermediates"
@@ -108,4 +108,4 @@ def test_the_variance_by_depth_at_initialisation_is_the_predicted_one(section, f
     outputs = [seen[f"stage{s}"][f"block{b}"]["__call__"][0] for s in (1, 2) for b in (1, 2, 3, 4)]
     found = [float(np.var(np.asarray(y), axis=(0, 1, 2)).mean()) for y in outputs]
     predicted = [unit.beta**2 for unit in units(network)][1:] + [network.beta**2]
-    np.testing.assert_allclose(found, predicted, rtol=0.15)
+    np.testing.assert_allclose(found, predicted, rtol=0.1)
