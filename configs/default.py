@@ -45,13 +45,19 @@ def get_config() -> ConfigDict:
     data.placement = "device"  # where the images are: device, decoded, in device memory
 
     config.model = model = ConfigDict()
-    model.design = "original"  # a row of resnet_jax/models/designs.py: original | full_preact
-    # The next four override columns of the design's row. Unset: the row's own; "": nothing.
+    model.design = "original"  # a row of resnet_jax/models/designs.py: original | bn_after_add |
+    # relu_before_add | relu_only_preact | full_preact | fixup | skipinit | rezero | nf | depth_mup
+    # The next seven override columns of the design's row. Unset: the row's own; "", (): nothing.
     model.branch = placeholder(str)  # tokens of the residual branch
     model.after = placeholder(str)  # tokens after shortcut and branch have met
     model.stem = placeholder(str)  # cifar | imagenet (7x7 at stride 2, max-pool) | tokens, where
     # conv may be conv(kernel, stride, features) and pool is pool(window, stride)
     model.final = placeholder(str)  # tokens after the last unit
+    model.init = placeholder(tuple)  # (pattern, rule) pairs on initial values, in order; a rule is
+    # mul, fill, normal(deviation), fan_in(gain) or fan_out(gain) of L, units, and m, their convs
+    model.weight_standardization = placeholder(str)  # of every kernel: none | plain | scaled, over
+    # sqrt(fan_in) and with a learned gain per channel
+    model.scaled_activation = placeholder(bool)  # give act unit variance on normal inputs
     model.depth = 20  # layers: three stages: 6n+2, bottleneck 9n+2, wide 6n+4; four: 18, 34, ...
     model.width = 1.0  # factor on stage_widths, but not on the stem
     model.stage_widths = (16, 32, 64)  # channels of each stage; 4 stages: networks for ImageNet
@@ -64,11 +70,14 @@ def get_config() -> ConfigDict:
     # (1, 3, 1) in a bottleneck
     model.stride_on = "3x3"  # which convolution has a unit's stride: 3x3, the first of that size or
     # larger | first
-    model.shortcut = "identity"  # identity | none (a plain net)
+    model.shortcut = "identity"  # identity | none (a plain net) | scale(shortcut, branch) |
+    # exclusive_gate(bias) | shortcut_gate(bias) | conv(none | norm), 1x1 in every unit | drop(rate)
     model.projection = "A"  # where the shape changes: A zero-padding | B 1x1 convolution
-    model.combine = "add"  # how the two paths meet: add
-    model.shared_preact = "paper"  # units whose shortcut starts behind the pre-activation: paper,
-    # the first and those that change the shape | none | all
+    model.combine = "add"  # how the two paths meet: add(shortcut, branch), fixed factors |
+    # learned(shortcut, branch), learned from there | subtract | orthogonal(position | tensor)
+    model.shared_preact = placeholder(str)  # units whose shortcut starts behind the pre-activation:
+    # paper, the first and those that change the shape | none | all | projected, those that change
+    # the shape by a convolution; unset: the design's, mostly paper
     model.norm = "batch"  # what the token norm stands for: batch | none
     model.activation = "relu"  # what the token act stands for: relu | leaky_relu | silu | gelu |
     # elu | softplus | identity
@@ -93,7 +102,11 @@ def get_config() -> ConfigDict:
     optimizer.decay_coupling = placeholder(str)  # coupled, the L2 penalty of the papers, before the
     # momentum | decoupled, after it; unset: coupled for sgd, decoupled for adamw
     optimizer.decayed = (".*/kernel",)  # patterns of the parameters that decay; ".*": all
+    optimizer.rates = placeholder(tuple)  # (pattern, factor) pairs on the learning rate; a factor
+    # may use L, units, and adam, 1 or 0; several multiply; unset: those of the design's row
     optimizer.clip_norm = 0.0  # global norm to which gradients are clipped; 0: not
+    optimizer.adaptive_clip = 0.0  # of each output channel, gradient norm over weight norm at most,
+    # but for the head; 0: not
 
     config.checkpoint = checkpoint = ConfigDict()
     checkpoint.every = 2000  # steps between checkpoints; the last step is always saved

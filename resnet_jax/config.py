@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from resnet_jax.data import augment, spec
 from resnet_jax.errors import ConfigError
 from resnet_jax.models import architecture
+from resnet_jax.optimizer import rate_factors
 from resnet_jax.rules import MAX_POSITIONS, RULES
 
 
@@ -84,6 +85,7 @@ def validate(config: ConfigDict) -> None:
     dataset = spec.get(config.data.name)
     augment.parse(config.augment, dataset.image_shape)
     architecture.build(config.model, dataset.num_classes)
+    rate_factors(config)
 
 
 def _check_data(config: ConfigDict) -> None:
@@ -174,7 +176,7 @@ def from_json(text: str) -> ConfigDict:
     def restore(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: restore(item) for key, item in value.items()}
-        return tuple(value) if isinstance(value, list) else value
+        return tuple(map(restore, value)) if isinstance(value, list) else value
 
     data = json.loads(text)
     if not isinstance(data, dict):

@@ -49,6 +49,7 @@ def describe(config: ConfigDict, dataset: Dataset, parameters: int, devices: lis
         f"label smoothing {config.label_smoothing:g}" if config.label_smoothing else "",
         f"EMA {config.ema_decay:g}" if config.ema_decay else "",
         f"clip {recipe.clip_norm:g}" if recipe.clip_norm else "",
+        f"adaptive clip {recipe.adaptive_clip:g}" if recipe.adaptive_clip else "",
         f"{config.accumulation} micro-batches" if config.accumulation > 1 else "",
     ]
     held_out = f", {config.data.validation} held out" if config.data.validation else ""
@@ -56,7 +57,8 @@ def describe(config: ConfigDict, dataset: Dataset, parameters: int, devices: lis
     return [
         f"network   {network_name(model)}: {parameters:,} parameters, {config.precision}",
         f"unit      branch '{design.branch}', after '{design.after}', shortcut {model.shortcut}, "
-        f"projection {model.projection}",
+        f"projection {model.projection}"
+        + (f", combine {model.combine}" if model.combine != "add" else ""),
         f"recipe    {how}rate {recipe.learning_rate:g} {recipe.schedule}"
         f"{f' after {recipe.warmup:.1%} warm-up' if recipe.warmup else ''}, "
         f"{optimizer.decay_coupling(recipe)} weight decay {recipe.weight_decay:g}"

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import math
 import operator
+import re
 from collections.abc import Callable, Collection, Mapping
 
 
@@ -27,6 +28,10 @@ class Expression:
         if not math.isfinite(result):
             raise ValueError("has no finite value")
         return result
+
+    def uses(self, name: str) -> bool:
+        """Whether the name occurs in it."""
+        return re.search(rf"\b{re.escape(name)}\b", self.text) is not None
 
     def __str__(self) -> str:
         return self.text

@@ -1,11 +1,18 @@
 """The optimizer: one Optax chain of clipping, weight decay, momentum and schedule."""
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
+import jax
 import optax
 from ml_collections import ConfigDict
 
 from resnet_jax import params as parameters
+from resnet_jax.errors import ConfigError
+from resnet_jax.expression import Expression
+from resnet_jax.models import architecture
+from resnet_jax.models.designs import DESIGNS
 
 
 def schedule(optimizer: ConfigDict, steps: int) -> optax.Schedule:
@@ -49,22 +56,100 @@ def decay_coupling(optimizer: ConfigDict) -> str:
     return optimizer.decay_coupling or default
 
 
+@dataclasses.dataclass(frozen=True)
+class Rate:
+    """A factor on the learning rate of the parameters that match a pattern.
+
+    Attributes:
+        pattern: on whole names.
+        factor: at least 0.
+        source: the config field, and the design where the rate is its own; for error messages.
+    """
+
+    pattern: str
+    factor: float
+    source: str
+
+
+def rate_factors(config: ConfigDict) -> tuple[Rate, ...]:
+    """The factors of `optimizer.rates`, or of the design's row where that is unset.
+
+    A factor is a number, or an expression of `L`, the residual units, and `adam`, 1 for adaptive
+    optimizers and 0 for others.
+
+    Raises:
+        ConfigError: a factor that is no number of at least 0.
+    """
+    rates, source = config.optimizer.rates, "optimizer.rates"
+    if rates is None:
+        rates = DESIGNS[config.model.design].learning_rates
+        source = f"optimizer.rates of design {config.model.design!r}"
+    names = {
+        "L": sum(architecture.stage_sizes(config.model)),
+        "adam": int(config.optimizer.name != "sgd"),
+    }
+    found = []
+    for pattern, text in rates:
+        try:
+            factor = Expression(str(text)).value(**names)
+        except ValueError as error:
+            raise ConfigError(f"config.{source}: the factor {text!r} {error}") from None
+        if factor < 0:
+            raise ConfigError(
+                f"config.{source}: the factor {text!r} is negative; write one above 0"
+            )
+        found.append(Rate(pattern, factor, source))
+    return tuple(found)
+
+
+def _scale_rates(params: Any, rates: Sequence[Rate]) -> optax.GradientTransformation:
+    """Multiplies updates by the factors that match; of several that match, by all."""
+    scales = []
+    for rate in rates:
+        mask = parameters.match_of_row(params, rate.pattern, rate.source)
+        scales.append(optax.masked(optax.scale(rate.factor), mask))
+    return optax.chain(*scales) if scales else optax.identity()
+
+
+def _clip(optimizer: ConfigDict, params: Any) -> optax.GradientTransformation:
+    """Clipping by the global norm, then adaptively, by unit.
+
+    Adaptive clipping (Brock et al. 2021, arXiv 2102.06171, section 4.1) bounds the norm of each output
+    channel's gradient by a share of the norm of its weights, or of 1e-3 where that is larger. It
+    leaves out the head.
+    """
+    clips = []
+    if optimizer.clip_norm:
+        clips.append(optax.clip_by_global_norm(optimizer.clip_norm))
+    if optimizer.adaptive_clip:
+        head = parameters.match(params, ("head/.*",), "optimizer.adaptive_clip")
+        others = jax.tree.map(lambda is_head: not is_head, head)
+        clips.append(optax.masked(optax.adaptive_grad_clip(optimizer.adaptive_clip), others))
+    return optax.chain(*clips) if clips else optax.identity()
+
+
 def create(
-    optimizer: ConfigDict, learning_rate: optax.Schedule, params: Any
+    optimizer: ConfigDict,
+    learning_rate: optax.Schedule,
+    params: Any,
+    rates: Sequence[Rate] = (),
 ) -> optax.GradientTransformation:
     """Builds the chain.
 
     Coupled decay adds `weight_decay * parameter` to the gradient, in front of the momentum: the L2
     penalty of the papers and of PyTorch's SGD. Decoupled decay (Loshchilov & Hutter 2019, arXiv
     1711.05101) adds it behind, and is about 1 / (1 - momentum) times weaker for the same coefficient.
+    Either way a factor on the learning rate scales it with the rest of the update, as in PyTorch's
+    parameter groups.
 
     Args:
         optimizer: the section `optimizer` of a config.
         learning_rate: from `schedule`.
         params: the parameters, or their shapes.
+        rates: from `rate_factors`.
 
     Raises:
-        ConfigError: a pattern of `optimizer.decayed` matches no parameter.
+        ConfigError: a pattern matches no parameter.
     """
     decayed = parameters.match(params, optimizer.decayed, "optimizer.decayed")
     decay = optax.add_decayed_weights(optimizer.weight_decay, mask=decayed)
@@ -74,9 +159,10 @@ def create(
     else:
         direction = optax.trace(optimizer.momentum, optimizer.nesterov)
     return optax.chain(
-        optax.clip_by_global_norm(optimizer.clip_norm) if optimizer.clip_norm else optax.identity(),
+        _clip(optimizer, params),
         decay if coupling == "coupled" else optax.identity(),
         direction,
         decay if coupling == "decoupled" else optax.identity(),
+        _scale_rates(params, rates),
         optax.scale_by_learning_rate(learning_rate),
     )

@@ -94,3 +94,25 @@ def merge(first: Mapping, second: Mapping) -> dict:
         both = isinstance(value, Mapping) and key in merged
         merged[key] = merge(merged[key], value) if both else value
     return merged
+
+
+def match_of_row(tree: Any, pattern: str, source: str) -> Any:
+    """`match` with one pattern that a design's row may have brought along.
+
+    Args:
+        tree: as in `match`.
+        pattern: a regular expression on whole names.
+        source: the config field, followed by ` of design NAME` where the pattern is a row's.
+
+    Raises:
+        ConfigError: as in `match`; for a row's pattern it says how to do without.
+    """
+    field, of_row, _ = source.partition(" of design ")
+    try:
+        return match(tree, (pattern,), source)
+    except ConfigError as error:
+        if not of_row:
+            raise
+        raise ConfigError(
+            f"{error}\nfor none of the design's own write --config.{field}=()"
+        ) from None

@@ -70,14 +70,15 @@ def make(
     shapes = jax.eval_shape(lambda: step.init_variables(model, 0, dataset.image_shape))["params"]
     steps = configs.num_steps(config)
     schedule = optimizer.schedule(config.optimizer, steps)
+    rates = optimizer.rate_factors(config)
     recipe = Recipe(
         model=model,
-        optimizer=optimizer.create(config.optimizer, schedule, shapes),
+        optimizer=optimizer.create(config.optimizer, schedule, shapes, rates),
         batches=pipeline.Batches.create(dataset, config.augment, mesh),
         batch_size=config.batch_size,
         accumulation=config.accumulation,
         label_smoothing=config.label_smoothing,
         ema_decay=config.ema_decay,
     )
-    rates = jax.vmap(lambda at: jnp.asarray(schedule(at), jnp.float32))(jnp.arange(steps))
-    return Plan(config, dataset, steps, np.asarray(rates), recipe, params.count(shapes), backend)
+    by_step = jax.vmap(lambda at: jnp.asarray(schedule(at), jnp.float32))(jnp.arange(steps))
+    return Plan(config, dataset, steps, np.asarray(by_step), recipe, params.count(shapes), backend)

@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from types import UnionType
 from typing import Any
 
 from resnet_jax.data import spec
-from resnet_jax.models import designs, layers, shortcuts
+from resnet_jax.models import designs, layers, shortcuts, standardization
 
 MAX_POSITIONS = 2**31
 """Images that a run may show: positions in the stream are 32-bit integers."""
@@ -70,6 +71,18 @@ def _increasing_fractions(v: Any) -> bool:
     return numbers and list(v) == sorted(set(v))
 
 
+def _is_pairs(v: Any, second: type | UnionType) -> bool:
+    """Whether it is a tuple of (pattern, value) pairs."""
+    return isinstance(v, tuple) and all(
+        isinstance(x, tuple)
+        and len(x) == 2
+        and isinstance(x[0], str)
+        and isinstance(x[1], second)
+        and not isinstance(x[1], bool)
+        for x in v
+    )
+
+
 BOOLEAN = Rule("true or false", lambda v: isinstance(v, bool))
 _TEXT = Rule("text", lambda v: isinstance(v, str))
 _OPTIONAL_TEXT = dataclasses.replace(_TEXT, optional=True)
@@ -117,13 +130,20 @@ RULES: Mapping[str, Rule] = {
         optional=True,
     ),
     "model.stride_on": _choice("3x3", "first"),
-    "model.shortcut": _choice(*shortcuts.SHORTCUTS),
+    "model.shortcut": _TEXT,
     "model.projection": _choice(*shortcuts.PROJECTIONS),
-    "model.combine": _choice(*layers.COMBINES),
-    "model.shared_preact": _choice("paper", "none", "all"),
+    "model.combine": _TEXT,
+    "model.shared_preact": _choice(*designs.SHARED_PREACTS, optional=True),
     "model.norm": _choice(*layers.NORMS),
     "model.activation": _choice(*layers.ACTIVATIONS),
     "model.remat": BOOLEAN,
+    "model.weight_standardization": _choice(*standardization.STANDARDIZATIONS, optional=True),
+    "model.scaled_activation": dataclasses.replace(BOOLEAN, optional=True),
+    "model.init": Rule(
+        "a tuple of (pattern, rule) pairs, such as (('head/.*','fill(0)'),)",
+        lambda v: _is_pairs(v, str),
+        optional=True,
+    ),
     "optimizer.name": _choice("sgd", "adamw"),
     "optimizer.learning_rate": _number(0, open_low=True),
     "optimizer.schedule": _choice("cosine", "linear", "step", "constant"),
@@ -145,7 +165,13 @@ RULES: Mapping[str, Rule] = {
         "a tuple of patterns, such as ('.*/kernel',)",
         lambda v: isinstance(v, tuple) and all(isinstance(x, str) for x in v),
     ),
+    "optimizer.rates": Rule(
+        "a tuple of (pattern, factor) pairs, such as (('head/.*',0.1),)",
+        lambda v: _is_pairs(v, str | int | float),
+        optional=True,
+    ),
     "optimizer.clip_norm": _number(0),
+    "optimizer.adaptive_clip": _number(0),
     "checkpoint.every": _integer(1),
     "checkpoint.keep": _integer(1),
 }

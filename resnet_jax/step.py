@@ -16,6 +16,7 @@ from resnet_jax import rng, sharding
 from resnet_jax.data.pipeline import Batches, DeviceExamples
 from resnet_jax.finetune.freeze import Frozen
 from resnet_jax.metrics import Metrics
+from resnet_jax.models import initial_values
 
 
 @flax.struct.dataclass
@@ -95,8 +96,12 @@ def init_variables(model: nn.Module, seed: int, image_shape: tuple[int, int, int
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     # Native kernels have the same parameters, but would ask for an image per device.
     model = model.clone(options=dataclasses.replace(model.options, kernels=None))
-    variables = model.lazy_init(rng.key(seed, rng.Stream.INIT), images, train=False)
-    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+    key = rng.key(seed, rng.Stream.INIT)
+    variables = model.lazy_init(key, images, train=False)
+    params = initial_values.apply(
+        variables["params"], model.initial, key, model.options.standardization
+    )
+    return {"params": params, "batch_stats": variables.get("batch_stats", {})}
 
 
 def init_state(

@@ -79,6 +79,14 @@ def parse(text: str, vocabulary: Mapping[str, Signature], field: str) -> tuple[T
     )
 
 
+def parse_one(text: str, vocabulary: Mapping[str, Signature], field: str) -> Token:
+    """Parses a string of exactly one token; arguments and errors as in `parse`."""
+    parsed = parse(text, vocabulary, field)
+    if len(parsed) != 1:
+        raise ConfigError(f"{field}={text!r}: write exactly one of {usage(vocabulary)}")
+    return parsed[0]
+
+
 def _split(text: str, field: str) -> list[tuple[str, str | None]]:
     """Cuts `text` into (name, text between the parentheses or None)."""
     pieces, at = [], 0

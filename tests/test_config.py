@@ -44,7 +44,10 @@ VALUES = {
     "data.prepare": BOOLEAN,
     "data.validation": ([0, 1, INT_MAX], [-1, INT_MAX + 1]),
     "data.placement": (["device"], ["host", ""]),
-    "model.design": (["original", "full_preact"], ["resnet", ""]),
+    "model.design": (["original", "fixup"], ["resnet", ""]),
+    "model.init": ([(), ((".*", "fill(0)"),)], [("head",), ((".*", 0),), ((".*",),)]),
+    "model.weight_standardization": (["none", "plain", "scaled"], ["full", ""]),
+    "model.scaled_activation": BOOLEAN,
     "model.branch": TEXT,
     "model.after": TEXT,
     "model.stem": TEXT,
@@ -58,10 +61,10 @@ VALUES = {
     "model.groups": ([1, 65536], [0, 65537]),
     "model.kernels": ([(1,), (3, 3), (99,)], [(), (2, 3), (-1,), (0,), (101,), (3.0,), (True,)]),
     "model.stride_on": (["3x3", "first"], ["1x1", ""]),
-    "model.shortcut": (["identity", "none"], ["conv2", ""]),
+    "model.shortcut": (["identity", "scale(0.5)"], [0, ("x",)]),
     "model.projection": (["A", "B"], ["a", ""]),
-    "model.combine": (["add"], ["sum", ""]),
-    "model.shared_preact": (["paper", "none", "all"], ["some", ""]),
+    "model.combine": (["add", "add(1, 0.5)"], [0, ("x",)]),
+    "model.shared_preact": (["paper", "none", "all", "projected"], ["some", ""]),
     "model.norm": (["batch", "none"], ["batchnorm", ""]),
     "model.activation": (["relu", "gelu"], ["ReLU", ""]),
     "model.remat": BOOLEAN,
@@ -81,7 +84,9 @@ VALUES = {
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.decay_coupling": (["coupled", "decoupled"], ["l2", ""]),
     "optimizer.decayed": ([(), (".*",)], [(1,), ((),)]),
+    "optimizer.rates": ([(), ((".*", 0.1), ("head/.*", "1/L"))], [(".*", 0.1), ((".*", True),)]),
     "optimizer.clip_norm": NOT_NEGATIVE,
+    "optimizer.adaptive_clip": NOT_NEGATIVE,
     "checkpoint.every": COUNT,
     "checkpoint.keep": COUNT,
 }
@@ -220,6 +225,11 @@ def test_exactly_the_fields_that_are_unset_by_default_may_be_unset():
         ({"model__width": 0.5}, ["model.projection='A'", "'B'"]),
         ({"model__groups": 3}, ["model.groups=3"]),
         ({"model__kernels": (3,)}, ["model.branch", "model.kernels"]),
+        (
+            {"model__shortcut": "none", "model__combine": "orthogonal"},
+            ["model.combine='orthogonal'", "model.shortcut='none'"],
+        ),
+        ({"optimizer__rates": ((".*", "1/(L-9)"),)}, ["optimizer.rates", "1/(L-9)"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
@@ -245,6 +255,8 @@ def test_fields_that_contradict_each_other_are_all_named(fields, named):
         ("model.stem", "norm act", "'conv'"),
         ("model.stem", "cifar10", "'cifar10'"),
         ("model.final", "norm ac", "'ac'"),
+        ("model.shortcut", "gate(-6)", "exclusive_gate(bias)"),
+        ("model.combine", "sum", "'sum'"),
         ("augment", "crop", "pixels"),
         ("augment", "crop(4) flp", "'flp'"),
         ("augment", "crop(32)", "32x32"),
@@ -261,7 +273,7 @@ def test_a_config_that_lacks_fields_is_refused_with_their_names():
     config = default.get_config()
     del config.seed
     assert "the config lacks seed;" in message(config)
-    assert "seed, num_epochs, num_steps and 57 more fields" in message(ConfigDict())
+    assert "seed, num_epochs, num_steps and 62 more fields" in message(ConfigDict())
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4, 6, 8])
@@ -306,6 +318,8 @@ def test_a_config_survives_json_with_its_tuples_and_unset_fields():
         num_epochs=0.1,
         data__dir='/data/"ü"\n',
         optimizer__milestones=(),
+        model__init=(("head/.*", "fill(0)"), (r"stage\d/.*", "mul(2)")),
+        optimizer__rates=((".*", 0.1), ("head/.*", "1/L")),
     )
     again = configs.from_json(configs.to_json(config))
     assert configs.flatten(again) == configs.flatten(config)

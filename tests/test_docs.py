@@ -4,13 +4,14 @@ import re
 from pathlib import Path
 
 import jax
-import numpy as np
 import pytest
 
 from resnet_jax.__main__ import summaries
 from resnet_jax.data import augment
+from resnet_jax.models.combines import COMBINES
 from resnet_jax.models.designs import DESIGNS
 from resnet_jax.models.layers import ACTIVATIONS, NORMS, VOCABULARY
+from resnet_jax.models.shortcuts import SHORTCUTS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
@@ -20,10 +21,10 @@ README = (ROOT / "README.md").read_text()
 def test_the_readmes_python_runs():
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(blocks) == 2
-    names = {"images": np.zeros((2, 32, 32, 3), np.float32)}
+    names = {}
     for block in blocks:
         exec(block, names)
-    assert names["logits"].shape == (2, 10)
+    assert names["logits"].shape == (8, 10)
     assert jax.numpy.isfinite(names["logits"]).all()
 
 
@@ -45,10 +46,22 @@ def test_configs_and_commands_in_the_pages_exist(page):
 def test_the_readme_lists_every_config_token_design_and_kind():
     for path in (ROOT / "configs").glob("*.py"):
         assert path.name == "__init__.py" or f"`{path.name}`" in README
-    for name in (*VOCABULARY, *DESIGNS, *ACTIVATIONS, *NORMS):
+    for name in (*VOCABULARY, *DESIGNS, *ACTIVATIONS, *NORMS, *SHORTCUTS, *COMBINES):
         assert re.search(rf"`{name}[`(]", README), name
     for name, design in DESIGNS.items():
         assert f"| `{name}` | `{design.branch}` |" in README
+
+
+def test_the_page_of_designs_explains_every_design_shortcut_and_way_to_combine():
+    page = (ROOT / "docs/designs.md").read_text()
+    for name in (*DESIGNS, *SHORTCUTS, *COMBINES):
+        assert re.search(rf"`{name}[`(]", page), name
+
+
+def test_the_default_config_lists_every_design_shortcut_and_way_to_combine():
+    text = (ROOT / "configs/default.py").read_text()
+    for name in (*DESIGNS, *SHORTCUTS, *COMBINES):
+        assert re.search(rf"\b{name}\b", text), name
 
 
 def test_the_default_config_lists_every_augmentation():

@@ -6,7 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import default
-from resnet_jax import optimizer
+from resnet_jax import optimizer, plan, step
 from resnet_jax.errors import ConfigError
 
 STEPS = 1000
@@ -82,6 +82,105 @@ def test_clipping_comes_before_decay_and_momentum(fields):
     # Two gradients of 3 have norm 3 sqrt(2), so each is clipped to 1 / sqrt(2); the decay is not.
     expected = sgd(2, 1 / np.sqrt(2), decay=0.5)
     assert run(fields, 2, 3.0)[0]["kernel"] == pytest.approx(expected, rel=1e-6)
+
+
+def updates(fields, params, gradients, rates=()):
+    """The first update of a constant rate."""
+    chain = optimizer.create(fields, optimizer.schedule(fields, STEPS), params, rates)
+    return chain.update(gradients, chain.init(params), params)[0]
+
+
+def test_rates_multiply_whole_updates_decay_included(fields):
+    fields.weight_decay = 0.5
+    params = {"kernel": jnp.float32(1), "bias": jnp.float32(1)}
+    rates = (optimizer.Rate("bias", 0.1, "optimizer.rates"), optimizer.Rate(".*", 0.5, "f"))
+    found = updates(fields, params, params, rates)
+    assert float(found["kernel"]) == pytest.approx(-0.1 * 1.5 * 0.5)
+    assert float(found["bias"]) == pytest.approx(-0.1 * 1.5 * 0.05)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize("coupling", [None, "decoupled"])
+def test_a_rate_for_all_is_another_learning_rate(fields, name, coupling):
+    fields.name, fields.weight_decay, fields.decay_coupling = name, 0.3, coupling
+    params = {"kernel": jnp.float32(1)}
+    rates = (optimizer.Rate(".*", 0.25, "optimizer.rates"),)
+    found = updates(fields, params, params, rates)
+    fields.learning_rate /= 4
+    expected = updates(fields, params, params)
+    assert float(found["kernel"]) == pytest.approx(float(expected["kernel"]), rel=1e-6)
+
+
+def test_a_rate_for_no_parameter_is_refused_with_its_source(fields):
+    params = {"kernel": jnp.float32(1)}
+    rates = (optimizer.Rate("gain", 0.1, "optimizer.rates of design 'fixup'"),)
+    with pytest.raises(ConfigError, match=r"rates of design 'fixup': 'gain' matches no.*\n.*=\(\)"):
+        updates(fields, params, params, rates)
+
+
+@pytest.mark.parametrize(
+    ("design", "changes", "expected"),
+    [
+        ("original", {}, []),
+        ("fixup", {}, [0.1]),
+        ("fixup", {"rates": ()}, []),
+        ("original", {"rates": (("head/.*", 0.5), (".*", "1/L"))}, [0.5, 1 / 9]),
+        # Yang et al. 2023, arXiv 2310.02244, table 1: SGD's rate is unchanged, Adam's over sqrt(L).
+        ("depth_mup", {}, [1.0]),
+        ("depth_mup", {"name": "adamw"}, [1 / 3]),
+    ],
+)
+def test_rates_are_the_designs_unless_the_field_says_otherwise(design, changes, expected):
+    config = default.get_config()
+    config.model.design = design
+    config.optimizer.update(changes)
+    found = [rate.factor for rate in optimizer.rate_factors(config)]
+    assert found == pytest.approx(expected)
+
+
+def test_a_run_uses_the_designs_rates(tiny_config, one_device):
+    tiny_config.conv_backend = "xla"
+    tiny_config.model.design = "fixup"
+    tiny_config.optimizer.schedule, tiny_config.optimizer.warmup = "constant", 0.0
+    tiny_config.optimizer.nesterov = False
+    made = plan.make(tiny_config, one_device)
+    params = step.init_variables(made.recipe.model, 0, (8, 8, 1))["params"]
+    ones = jax.tree.map(jnp.ones_like, params)
+    found = made.recipe.optimizer.update(ones, made.recipe.optimizer.init(params), params)[0]
+    assert float(found["stage1"]["block1"]["gain1"]["gain"]) == pytest.approx(-0.01)
+    assert float(found["stem"]["bias"]["bias"]) == pytest.approx(-0.01)
+    np.testing.assert_allclose(found["head"]["bias"], -0.1, rtol=1e-6)
+
+    tiny_config.model.branch = "norm act conv norm act conv"
+    with pytest.raises(ConfigError, match="design 'fixup'"):
+        plan.make(tiny_config, one_device)
+    tiny_config.optimizer.rates = ()
+    plan.make(tiny_config, one_device)
+
+
+@pytest.mark.parametrize("factor", ["1/0", "n", "-1", -0.5, "L L"])
+def test_a_rate_that_is_no_factor_is_refused(factor):
+    config = default.get_config()
+    config.optimizer.rates = ((".*", factor),)
+    with pytest.raises(ConfigError, match=r"config\.optimizer\.rates: the factor"):
+        optimizer.rate_factors(config)
+
+
+def test_adaptive_clipping_bounds_channels_by_their_weights_but_not_the_head(fields):
+    fields.adaptive_clip = 0.1
+    params = {
+        "conv": {"kernel": jnp.ones((3, 3, 2, 4)) * jnp.arange(4.0)},
+        "head": {"kernel": jnp.ones((4, 2))},
+    }
+    gradients = jax.tree.map(lambda p: jnp.full_like(p, 0.2), params)
+    found = jax.tree.map(lambda u: np.asarray(-u / 0.1), updates(fields, params, gradients))
+    # A channel of weights w has norm w * sqrt(18): gradients above w / 10 shrink to it, and a
+    # channel of zeros keeps a norm of 0.1 * 1e-3.
+    weights = np.asarray(params["conv"]["kernel"])
+    clipped = found["conv"]["kernel"][..., 1:]
+    np.testing.assert_allclose(clipped, np.minimum(0.2, 0.1 * weights[..., 1:]), rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(found["conv"]["kernel"][..., 0]), 1e-4, rtol=1e-5)
+    np.testing.assert_allclose(found["head"]["kernel"], 0.2, rtol=1e-6)
 
 
 def test_adamw_is_the_recurrence_by_hand(fields):

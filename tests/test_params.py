@@ -45,6 +45,17 @@ def test_a_pattern_that_matches_nothing_is_an_error_that_names_neighbours():
         params.match(TREE, (".*", "kernel"), "optimizer.decayed")
 
 
+def test_a_rows_own_pattern_says_how_to_do_without():
+    with pytest.raises(ConfigError) as caught:
+        params.match_of_row(TREE, "gain", "optimizer.rates of design 'fixup'")
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("config.optimizer.rates of design 'fixup': 'gain' matches no parameter")
+    assert second == "for none of the design's own write --config.optimizer.rates=()"
+    with pytest.raises(ConfigError) as caught:
+        params.match_of_row(TREE, "gain", "optimizer.rates")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_broken_pattern_is_an_error():
     with pytest.raises(ConfigError, match="is no pattern"):
         params.match(TREE, ("(",), "optimizer.decayed")

@@ -173,3 +173,11 @@ def test_usage_lists_every_token_with_its_arguments():
     assert tokens.usage(VOCABULARY) == (
         "conv, act(kind), gain(start), drop(rate), mul(factor), pool(window, stride, kind)"
     )
+
+
+def test_exactly_one_token_where_one_is_wanted():
+    vocabulary = {"a": Signature("a"), "b": Signature("b", (Argument("x", tokens.integer(0), 1),))}
+    assert tokens.parse_one(" b(2) ", vocabulary, "f") == Token("b", (2,))
+    for text in ("", "a b"):
+        with pytest.raises(ConfigError, match=rf"f='{text}': write exactly one of a, b\(x\)"):
+            tokens.parse_one(text, vocabulary, "f")

@@ -1,12 +1,14 @@
 """From the fields of `config.model` to a network: depths, widths, and what a design string implies."""
 
-from collections.abc import Iterable, Iterator
+import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import jax.numpy as jnp
 
 from resnet_jax import tokens
 from resnet_jax.errors import ConfigError
+from resnet_jax.models import checks, initial_values, signal
 from resnet_jax.models.designs import DESIGNS, Design
 from resnet_jax.models.layers import STEM_VOCABULARY, VOCABULARY, ConvSpec, LayerOptions
 from resnet_jax.models.resnet import ResNet
@@ -56,10 +58,10 @@ def build(
     stem, stem_convs = _stem(design.stem, model.stage_widths[0])
     units = sum(stage_sizes(model))
     every_unit = range(1, units + 1)
-    _check_factors("config.model.branch", branch, every_unit, units)
-    _check_factors("config.model.after", after, every_unit, units)
-    _check_factors("config.model.stem", stem, (0,), units)
-    _check_factors("config.model.final", final, (units,), units)
+    checks.check_factors("config.model.branch", branch, every_unit, units)
+    checks.check_factors("config.model.after", after, every_unit, units)
+    checks.check_factors("config.model.stem", stem, (0,), units)
+    checks.check_factors("config.model.final", final, (units,), units)
     has_norm = any(
         token.name == "norm" and (token.arguments[0] or model.norm) != "none"
         for token in branch + after
@@ -72,24 +74,34 @@ def build(
         dtype=dtype,
         kernels=native,
         remat=model.remat,
+        standardization=design.weight_standardization,
+        scaled_activation=design.scaled_activation,
     )
+    inputs = _stem_features(stem_convs)
+    stages = tuple(_stages(model, design, branch, after, kernels, inputs))
+    checks.check_expressions(stages)
+    stages, beta = signal.with_betas(stages, final, inputs, model.norm)
+    source = "model.init" if model.init is not None else f"model.init of design {model.design!r}"
     return ResNet(
         stem=stem,
         stem_convs=stem_convs,
-        stages=tuple(_stages(model, branch, after, kernels, _stem_features(stem_convs))),
+        stages=stages,
         final=final,
         num_classes=num_classes,
         options=options,
+        beta=beta,
+        initial=initial_values.parse(design.init, units, len(kernels), source),
     )
 
 
 def resolve_design(model: Any) -> Design:
     """The row of the named design, with the fields that the config sets, and no column unset."""
     row = DESIGNS[model.design]
-    branch = row.branch if model.branch is None else model.branch
-    after = row.after if model.after is None else model.after
-    stem = row.stem if model.stem is None else model.stem
-    final = row.final if model.final is None else model.final
+    columns = ("branch", "after", "stem", "final", "init")
+    columns += ("weight_standardization", "scaled_activation", "shared_preact")
+    given = {name: model[name] for name in columns if model[name] is not None}
+    design = dataclasses.replace(row, **given)
+    branch, stem, final = design.branch, design.stem, design.final
     parsed = tokens.parse(branch, VOCABULARY, "config.model.branch")
     if not any(token.name == "conv" for token in parsed):
         raise ConfigError(
@@ -99,7 +111,7 @@ def resolve_design(model: Any) -> Design:
         final = " ".join(map(str, split_preact(parsed)[0]))
     if stem in (None, "cifar", "imagenet"):
         stem = _derived_stem(parsed, imagenet=stem == "imagenet")
-    return Design(branch=branch, after=after, source=row.source, stem=stem, final=final)
+    return dataclasses.replace(design, stem=stem, final=final)
 
 
 def _derived_stem(branch: tuple[Token, ...], *, imagenet: bool) -> str:
@@ -197,12 +209,15 @@ def _imagenet_sizes(depth: int, bottleneck: bool) -> tuple[int, ...]:
 
 def _stages(
     model: Any,
+    design: Design,
     branch: tuple[Token, ...],
     after: tuple[Token, ...],
     kernels: tuple[int, ...],
     features: int,
 ) -> Iterator[tuple[UnitSpec, ...]]:
     """The units of each stage; `features` is the number of channels behind the stem."""
+    shortcut, combine = checks.paths(model)
+    by_conv = model.projection != "A" or shortcut.name == "conv"
     sizes = stage_sizes(model)
     units, index = sum(sizes), 0
     for stage, size in enumerate(sizes):
@@ -220,12 +235,16 @@ def _stages(
                     convs=convs,
                     features=convs[-1].features,
                     stride=stride,
-                    shortcut=model.shortcut,
+                    shortcut=shortcut,
                     projection=model.projection,
-                    combine=model.combine,
+                    combine=combine,
                     projection_norm=branch[0].name == "conv",
-                    shared_preact=model.shared_preact == "all"
-                    or (model.shared_preact == "paper" and (reshapes or index == 1)),
+                    shared_preact={
+                        "none": False,
+                        "all": True,
+                        "paper": reshapes or index == 1,
+                        "projected": reshapes and by_conv,
+                    }[design.shared_preact],
                     index=index,
                     units=units,
                 )
@@ -269,24 +288,9 @@ def _unit_convs(
 
 def _check_projection(model: Any, inputs: int, features: int) -> None:
     """Finds out now what would otherwise fail while the network is traced."""
-    if model.projection == "A" and model.shortcut != "none" and features < inputs:
+    pads = model.projection == "A" and checks.paths(model)[0].name not in ("none", "conv")
+    if pads and features < inputs:
         raise ConfigError(
             f"config.model.projection='A' cannot shrink {inputs} channels to {features}; "
             "write config.model.projection='B'"
         )
-
-
-def _check_factors(
-    field: str, sequence: tuple[Token, ...], indices: Iterable[int], units: int
-) -> None:
-    """Checks that `mul` has a value wherever it stands; `indices` are the `l` it will be given."""
-    for token in sequence:
-        if token.name != "mul":
-            continue
-        for index in indices:
-            try:
-                token.arguments[0].value(L=units, l=index)
-            except ValueError as error:
-                raise ConfigError(
-                    f"{field}: {token} {error}, for l={index} and L={units}"
-                ) from None

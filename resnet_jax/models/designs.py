@@ -12,6 +12,11 @@ class Design:
         after: tokens after the two paths have met.
         source: paper and section.
         stem, final: tokens before the first and after the last unit; `None`: derived from `branch`.
+        init: (pattern, rule) pairs of `initial_values.py`, on top of the layers' own initial values.
+        learning_rates: (pattern, factor) pairs of `optimizer.rate_factors`.
+        weight_standardization: of convolutions, one of `standardization.STANDARDIZATIONS`.
+        scaled_activation: whether activations have unit variance for standard normal inputs.
+        shared_preact: units whose shortcut starts behind the pre-activation, one of `SHARED_PREACTS`.
     """
 
     branch: str
@@ -19,7 +24,16 @@ class Design:
     source: str
     stem: str | None = None
     final: str | None = None
+    init: tuple[tuple[str, str], ...] = ()
+    learning_rates: tuple[tuple[str, float | str], ...] = ()
+    weight_standardization: str = "none"
+    scaled_activation: bool = False
+    shared_preact: str = "paper"
 
+
+SHARED_PREACTS = ("paper", "none", "all", "projected")
+"""The first unit and those that change the shape (He et al. 2016, section 4.1); no unit; all; those
+that change the shape by a convolution."""
 
 DESIGNS = {
     "original": Design(
@@ -27,9 +41,61 @@ DESIGNS = {
         after="act",
         source="He et al. 2015, arXiv 1512.03385, figure 2; He et al. 2016, arXiv 1603.05027, figure 4a",
     ),
+    "bn_after_add": Design(
+        branch="conv norm act conv",
+        after="norm act",
+        source="He et al. 2016, arXiv 1603.05027, figure 4b",
+    ),
+    "relu_before_add": Design(
+        branch="conv norm act conv norm act",
+        after="",
+        source="He et al. 2016, arXiv 1603.05027, figure 4c",
+    ),
+    "relu_only_preact": Design(
+        branch="act conv norm act conv norm",
+        after="",
+        source="He et al. 2016, arXiv 1603.05027, figure 4d",
+    ),
     "full_preact": Design(
         branch="norm act conv norm act conv",
         after="",
         source="He et al. 2016, arXiv 1603.05027, figure 4e",
+    ),
+    "fixup": Design(
+        branch="bias conv bias act bias conv gain bias",
+        after="act",
+        source="Zhang et al. 2019, arXiv 1901.09321, section 3",
+        init=(
+            (r"stage\d+/block\d+/conv\d+/kernel", "mul(L**(-1/(2*m-2)))"),
+            (r"stage\d+/block\d+/conv{m}/kernel", "fill(0)"),
+            ("head/kernel", "fill(0)"),
+        ),
+        # The scalars, and not the head's bias.
+        learning_rates=((r".*/(bias|gain)\d*/(bias|gain)", 0.1),),
+    ),
+    "skipinit": Design(
+        branch="act conv act conv gain(0)",
+        after="",
+        source="De & Smith 2020, arXiv 2002.10444, section 3",
+    ),
+    "rezero": Design(
+        branch="conv norm act conv norm gain(0)",
+        after="act",
+        source="Bachlechner et al. 2020, arXiv 2003.04887, section 3",
+    ),
+    "nf": Design(
+        branch="mul(1/beta) act conv act conv mul(0.2)",
+        after="",
+        source="Brock et al. 2021, arXiv 2101.08692, section 4",
+        weight_standardization="scaled",
+        scaled_activation=True,
+        # What a ReLU has passed has a mean; only a convolution brings that back to 0.
+        shared_preact="projected",
+    ),
+    "depth_mup": Design(
+        branch="act conv act conv mul(1/sqrt(L))",
+        after="",
+        source="Yang et al. 2023, arXiv 2310.02244, section 3",
+        learning_rates=((r"stage\d+/block\d+/conv\d+/.*", "sqrt(L)**-adam"),),
     ),
 }

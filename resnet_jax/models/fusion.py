@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from resnet_jax.models import initializers
+from resnet_jax.models import standardization
 from resnet_jax.native.ops import Kernels, NormAct, conv, norm_act
 
 BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON = 0.9, 1e-5
@@ -64,13 +64,15 @@ def longest_run(steps: Sequence[Step]) -> Run | None:
 
 
 class Kernel(nn.Module):
-    """Holds the kernel of a 3x3 convolution, as `nn.Conv` does."""
+    """Holds the kernel of a 3x3 convolution, as `nn.Conv` or `StandardizedConv` does."""
 
     features: int
+    standardization: str = "none"
 
     @nn.compact
     def __call__(self, channels: int) -> jax.Array:
-        return self.param("kernel", initializers.he_normal, (3, 3, channels, self.features))
+        shape = (3, 3, channels, self.features)
+        return standardization.kernel(self, shape, self.standardization)
 
 
 class Convolution(nn.Module):
@@ -80,11 +82,13 @@ class Convolution(nn.Module):
     stride: int
     use_bias: bool
     kernels: Kernels
+    standardization: str = "none"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (3, 3, x.shape[-1], self.features)
-        y = conv(self.kernels, self.stride, x, self.param("kernel", initializers.he_normal, shape))
+        kernel = standardization.kernel(self, shape, self.standardization)
+        y = conv(self.kernels, self.stride, x, kernel)
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,))
         return y

@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from resnet_jax.expression import expression
 from resnet_jax.models import fusion, initializers
+from resnet_jax.models.standardization import StandardizedConv
 from resnet_jax.native.ops import Kernels
 from resnet_jax.tokens import (
     REQUIRED,
@@ -40,7 +41,9 @@ VOCABULARY = {
     "bias": Signature("a learned scalar, added; starts at 0"),
     "gain": Signature("a learned scalar factor", (Argument("start", number(), 1.0),)),
     "scale": Signature("a learned factor per channel", (Argument("start", number(), 1.0),)),
-    "mul": Signature("a fixed factor", (Argument("factor", expression("L", "l"), REQUIRED),)),
+    "mul": Signature(
+        "a fixed factor", (Argument("factor", expression("L", "l", "beta"), REQUIRED),)
+    ),
     "se": Signature("squeeze-and-excitation", (Argument("reduction", integer(1), 16),)),
     "drop": Signature("dropout", (Argument("rate", number(0.0, 1.0), REQUIRED),)),
 }
@@ -60,10 +63,6 @@ STEM_VOCABULARY = VOCABULARY | {
     ),
 }
 """The tokens of `stem`."""
-
-
-COMBINES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {"add": jnp.add}
-"""How shortcut and branch meet: `(shortcut, branch) -> output`, all [B, H, W, C]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +86,8 @@ class LayerOptions:
         dtype: of the computation; parameters and statistics are float32.
         kernels: native kernels to use where they serve; None for XLA's alone.
         remat: whether units are computed again in the backward pass instead of kept.
+        standardization: of the convolutions' kernels, one of `STANDARDIZATIONS`.
+        scaled_activation: whether activations are divided by their deviation on a standard normal.
     """
 
     norm: str = "batch"
@@ -95,13 +96,26 @@ class LayerOptions:
     dtype: jnp.dtype = jnp.float32
     kernels: Kernels | None = None
     remat: bool = False
+    standardization: str = "none"
+    scaled_activation: bool = False
 
 
-def convolution(spec: ConvSpec, options: LayerOptions, name: str) -> nn.Conv:
+def convolution(spec: ConvSpec, options: LayerOptions, name: str) -> nn.Conv | StandardizedConv:
     """A convolution with symmetric zero padding of (kernel - 1) // 2 pixels.
 
     `SAME` would pad unevenly at stride 2 and so differ from the published networks.
     """
+    if options.standardization != "none":
+        return StandardizedConv(
+            spec.features,
+            spec.kernel,
+            spec.stride,
+            spec.groups,
+            options.conv_bias,
+            options.standardization,
+            options.dtype,
+            name=name,
+        )
     return nn.Conv(
         spec.features,
         (spec.kernel, spec.kernel),

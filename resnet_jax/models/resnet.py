@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from resnet_jax.models import initializers
+from resnet_jax.models.initial_values import InitialRule
 from resnet_jax.models.layers import ConvSpec, LayerOptions
 from resnet_jax.models.remat import recomputed
 from resnet_jax.models.sequence import Layers
@@ -20,6 +21,7 @@ class TokenLayers(nn.Module):
         convs: what the `conv` tokens stand for.
         options: shared by the network's layers.
         index, units: units so far, and in the network.
+        beta: expected deviation of the input (`signal.py`).
     """
 
     tokens: tuple[Token, ...]
@@ -27,6 +29,7 @@ class TokenLayers(nn.Module):
     options: LayerOptions
     index: int
     units: int
+    beta: float = 1.0
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -37,6 +40,7 @@ class TokenLayers(nn.Module):
             index=self.index,
             units=self.units,
             numbered=False,
+            beta=self.beta,
         )
         return layers(self.tokens, x)
 
@@ -68,6 +72,8 @@ class ResNet(nn.Module):
         stages: the units of each stage.
         num_classes: number of logits.
         options: shared by all layers.
+        beta: expected deviation of the last unit's output at initialisation (`signal.py`).
+        initial: rules on initial values, which `step.init_variables` applies.
     """
 
     stem: tuple[Token, ...]
@@ -76,6 +82,8 @@ class ResNet(nn.Module):
     final: tuple[Token, ...]
     num_classes: int
     options: LayerOptions
+    beta: float = 1.0
+    initial: tuple[InitialRule, ...] = ()
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -94,7 +102,7 @@ class ResNet(nn.Module):
         x = TokenLayers(self.stem, self.stem_convs, options, 0, total, name="stem")(x, train)
         for number, units in enumerate(self.stages, 1):
             x = Stage(units, options, name=f"stage{number}")(x, train)
-        x = TokenLayers(self.final, (), options, total, total, name="final")(x, train)
+        x = TokenLayers(self.final, (), options, total, total, self.beta, name="final")(x, train)
         # The mean and the head are float32 in every precision: a loss in bfloat16 has 8 bits.
         features = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
         head = nn.Dense(self.num_classes, kernel_init=initializers.head_normal, name="head")

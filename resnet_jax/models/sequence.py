@@ -1,15 +1,14 @@
 """Applies a string of tokens: each by its layer, or several at once by a native kernel."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from resnet_jax.models import fusion
+from resnet_jax.models import fusion, signal
 from resnet_jax.models.layers import (
     ACTIVATIONS,
-    COMBINES,
     Bias,
     ConvSpec,
     Gain,
@@ -35,6 +34,7 @@ class Layers:
             `units` behind the last unit.
         units: residual units in the network; `L` in expressions.
         numbered: whether a kind that is used once still gets a number.
+        beta: expected deviation of the input of this unit; `beta` in expressions (`signal.py`).
     """
 
     def __init__(
@@ -46,12 +46,13 @@ class Layers:
         index: int,
         units: int,
         numbered: bool = True,
+        beta: float = 1.0,
     ):
         self._options = options
         self._convs = convs
         self._convs_used = 0
         self._train = train
-        self._depth = {"L": units, "l": index}
+        self._depth = {"L": units, "l": index, "beta": beta}
         self._numbered = numbered
         self._used: dict[str, int] = {}
 
@@ -64,7 +65,7 @@ class Layers:
         tokens: Sequence[Token],
         x: jax.Array,
         shortcut: jax.Array,
-        combine: str,
+        meet: Callable[[jax.Array, jax.Array], jax.Array] | None,
         after: Sequence[Token],
     ) -> jax.Array:
         """Applies `tokens` to `x`, lets the result meet the shortcut, and applies `after`.
@@ -73,13 +74,14 @@ class Layers:
             tokens: the rest of a residual branch.
             x: [B, H, W, C].
             shortcut: [B, H', W', features].
-            combine: a key of `COMBINES`.
+            meet: `(shortcut, branch) -> output`, all of the shortcut's shape; None for their sum.
             after: tokens that follow.
         """
         branch, rest = self._named(tokens), self._named(after)
         kinds = [step.kind for step in self._steps(branch)]
-        if self._options.kernels is None or combine != "add" or kinds[-1:] != ["norm"]:
-            return self._run(rest, COMBINES[combine](shortcut, self._run(branch, x)))
+        if self._options.kernels is None or meet is not None or kinds[-1:] != ["norm"]:
+            x = self._run(branch, x)
+            return self._run(rest, shortcut + x if meet is None else meet(shortcut, x))
         # The last norm takes the addition, and a ReLU behind it, into its kernel; and so the
         # convolution in front of it, if that is served.
         tail = 2 if kinds[-2:-1] == ["conv"] else 1
@@ -124,6 +126,8 @@ class Layers:
             kind = token.name
             if kind in fusible and (token.arguments[0] or defaults[kind]) != fusible[kind]:
                 kind = "other"
+            if kind == "act" and self._options.scaled_activation:
+                kind = "other"
             steps.append(fusion.Step(kind, name))
         return steps
 
@@ -142,14 +146,20 @@ class Layers:
         if run.norm is None:
             self._convs_used += 1
             return fusion.Convolution(
-                spec.features, spec.stride, options.conv_bias, kernels, name=run.conv
+                spec.features,
+                spec.stride,
+                options.conv_bias,
+                kernels,
+                options.standardization,
+                name=run.conv,
             )(x)
         kernel = None
         if spec is not None:
             if options.conv_bias:
                 return None
             self._convs_used += 1
-            kernel = fusion.Kernel(spec.features, name=run.conv)(x.shape[-1])
+            holder = fusion.Kernel(spec.features, options.standardization, name=run.conv)
+            kernel = holder(x.shape[-1])
         norm = fusion.Norm(kernels, run.relu, spec.stride if spec else 1, name=run.norm)
         return norm(x, kernel, residual, self._train)
 
@@ -162,7 +172,11 @@ class Layers:
             case "norm", (kind,):
                 return normalise(x, kind or options.norm, options, name, self._train)
             case "act", (kind,):
-                return ACTIVATIONS[kind or options.activation](x)
+                kind = kind or options.activation
+                y = ACTIVATIONS[kind](x)
+                if options.scaled_activation:
+                    y = y * jnp.asarray(signal.activation_scale(kind), x.dtype)
+                return y
             case "bias", _:
                 return Bias(name=name)(x)
             case "gain", (start,):

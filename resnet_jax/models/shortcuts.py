@@ -4,7 +4,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from resnet_jax.expression import expression
+from resnet_jax.models import initializers
 from resnet_jax.models.layers import ConvSpec, LayerOptions, convolution, normalise
+from resnet_jax.tokens import REQUIRED, Argument, Signature, number, word
 
 
 def pad_channels(x: jax.Array, features: int, stride: int) -> jax.Array:
@@ -48,8 +51,60 @@ class Projection(nn.Module):
         return x
 
 
+class Gate(nn.Module):
+    """g(x) = sigmoid(W x + b), a strided 1x1 convolution (He et al. 2016, section 3.1).
+
+    Attributes:
+        features: output channels.
+        stride: pixels.
+        start: initial value of the bias; below 0 it opens the shortcut.
+        dtype: of the computation.
+    """
+
+    features: int
+    stride: int
+    start: float
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        # Never standardised: it is no part of the signal.
+        conv = nn.Conv(
+            self.features,
+            (1, 1),
+            strides=(self.stride, self.stride),
+            kernel_init=initializers.he_normal,
+            bias_init=nn.initializers.constant(self.start),
+            dtype=self.dtype,
+            name="conv",
+        )
+        return nn.sigmoid(conv(x))
+
+
 PROJECTIONS = ("A", "B")
 """How the shortcut crosses a change of shape: zero-padding, or a 1x1 convolution."""
 
-SHORTCUTS = ("identity", "none")
-"""What the shortcut carries: its input, or nothing (a plain net)."""
+_FACTOR = expression("L", "l", "beta")
+_BIAS = Argument("bias", number(-1000, 1000), 0.0)
+
+SHORTCUTS = {
+    "identity": Signature("its input"),
+    "none": Signature("nothing: a plain net"),
+    "scale": Signature(
+        "its input times a factor, and one for the branch",
+        (Argument("shortcut", _FACTOR, REQUIRED), Argument("branch", _FACTOR, 1.0)),
+    ),
+    "exclusive_gate": Signature("1 - g(x) times its input, g(x) times the branch", (_BIAS,)),
+    "shortcut_gate": Signature("1 - g(x) times its input", (_BIAS,)),
+    "conv": Signature(
+        "a 1x1 convolution in every unit", (Argument("norm", word("none", "norm"), "none"),)
+    ),
+    "drop": Signature("dropout of its input", (Argument("rate", number(0.0, 1.0), REQUIRED),)),
+}
+"""What the shortcut carries (He et al. 2016, arXiv 1603.05027, section 3.1 and table 1).
+
+In a unit that changes the shape each acts on the projected input. Two have parameters of their own and
+start from the unit's input instead, with the unit's stride: g(x) = sigmoid(1x1 convolution), whose bias
+starts at the given value; and `conv`, which is the crossing itself where the projection would be `A`.
+With `B` or `D` the projection stays, so that `conv` and `B` are option C of He et al. 2015.
+"""

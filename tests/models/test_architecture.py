@@ -224,11 +224,29 @@ def test_groups_and_the_bottleneck_width_make_a_resnext(section):
         ("paper", [True, False, True, False, True, False]),
         ("none", [False] * 6),
         ("all", [True] * 6),
+        ("projected", [False] * 6),  # option A is no convolution
     ],
 )
 def test_which_units_share_their_preactivation(section, shared, expected):
     network = architecture.build(section(design="full_preact", depth=14, shared_preact=shared), 10)
     assert [unit.shared_preact for unit in units(network)] == expected
+
+
+def test_projected_are_the_units_that_a_convolution_brings_to_another_shape(section):
+    for fields in ({"projection": "B"}, {"shortcut": "conv"}):
+        network = architecture.build(section(design="nf", depth=14, **fields), 10)
+        found = [unit.shared_preact for unit in units(network)]
+        assert found == [False, False, True, False, True, False]
+
+
+def test_a_rows_other_columns_are_fields_too(tiny):
+    options = architecture.build(tiny(design="nf"), 10).options
+    assert (options.standardization, options.scaled_activation) == ("scaled", True)
+    fields = {"weight_standardization": "none", "scaled_activation": False}
+    options = architecture.build(tiny(design="nf", **fields), 10).options
+    assert (options.standardization, options.scaled_activation) == ("none", False)
+    options = architecture.build(tiny(weight_standardization="plain"), 10).options
+    assert (options.standardization, options.scaled_activation) == ("plain", False)
 
 
 def test_units_know_their_number_and_how_many_there_are(section):
@@ -322,7 +340,28 @@ def test_units_per_stage_follow_from_the_depth_unless_given(section, fields, siz
         ({"after": "mul(sqrt(2-l))"}, ["config.model.after", "mul(sqrt(2-l))", "l=3"]),
         ({"stem": "conv mul(1/l)"}, ["config.model.stem", "mul(1/l)", "l=0"]),
         ({"final": "mul(1/(L-l))"}, ["config.model.final", "mul(1/(L-l))", "l=3"]),
-        ({"branch": "conv mul(n) conv"}, ["config.model.branch", "factor='n'", "L, l"]),
+        ({"branch": "conv mul(n) conv"}, ["config.model.branch", "factor='n'", "L, l, beta"]),
+        ({"shortcut": ""}, ["config.model.shortcut=''", "exactly one", "exclusive_gate(bias)"]),
+        ({"shortcut": "identity none"}, ["config.model.shortcut='identity none'", "exactly one"]),
+        ({"shortcut": "idntity"}, ["config.model.shortcut", "'idntity'", "'identity'", "drop(rate)"]),
+        ({"shortcut": "scale"}, ["config.model.shortcut", "'scale' needs shortcut"]),
+        ({"shortcut": "shortcut_gate(x)"}, ["config.model.shortcut", "bias='x'", "in [-1000, 1000)"]),
+        ({"shortcut": "drop(1)"}, ["config.model.shortcut", "rate='1'", "in [0, 1)"]),
+        ({"shortcut": "conv(batch)"}, ["config.model.shortcut", "norm='batch'", "none, norm"]),
+        ({"shortcut": "scale(1/(l-2))"}, ["config.model.shortcut", "scale(1/(l-2)", "l=2"]),
+        ({"combine": "sum"}, ["config.model.combine", "'sum'", "orthogonal(over, epsilon)"]),
+        ({"combine": "add(1, 1/(L-3))"}, ["config.model.combine", "add(1, 1/(L-3))", "L=3"]),
+        ({"combine": "orthogonal(image)"}, ["config.model.combine", "position, tensor"]),
+        ({"combine": "learned(inf)"}, ["config.model.combine", "shortcut='inf'", "finite"]),
+        (
+            {"shortcut": "none", "combine": "subtract"},
+            ["config.model.combine='subtract'", "config.model.shortcut='none'", "'add'"],
+        ),
+        ({"init": ((".*", "zeros"),)}, ["config.model.init", "'zeros'", "fill(value)"]),
+        (
+            {"design": "fixup", "branch": "bias conv", "kernels": (3,), "depth": 5},
+            ["config.model.init of design 'fixup'", "m=1"],
+        ),
     ],
 )  # fmt: skip
 def test_what_describes_no_network_is_refused_by_field_with_what_to_type(tiny, fields, words):
@@ -334,6 +373,7 @@ def test_what_describes_no_network_is_refused_by_field_with_what_to_type(tiny, f
 def test_option_a_may_shrink_where_no_shortcut_does(tiny):
     architecture.build(tiny(stage_widths=(8, 4, 4), shortcut="none"), 10)
     architecture.build(tiny(stage_widths=(8, 4, 4), projection="B"), 10)
+    architecture.build(tiny(stage_widths=(8, 4, 4), shortcut="conv"), 10)
 
 
 def test_a_factor_has_to_have_a_value_only_where_it_stands(tiny):

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax import step
+from resnet_jax import params, step
 from resnet_jax.models import architecture
 from resnet_jax.models.designs import DESIGNS
+from resnet_jax.models.unit import Unit
 
 
 @pytest.mark.parametrize("name", DESIGNS)
@@ -21,15 +22,15 @@ def test_every_design_names_a_paper_and_its_year(name):
 @pytest.mark.parametrize("name", DESIGNS)
 @pytest.mark.parametrize("bottleneck", [False, True])
 def test_every_design_computes_logits_and_a_finite_gradient(tiny, images, name, bottleneck):
-    depth = 11 if bottleneck else 8  # one unit in each of three stages
-    model = tiny(design=name, bottleneck=bottleneck, depth=depth, projection="B")
+    fields = {"bottleneck": bottleneck, "stage_sizes": (1, 1), "stage_widths": (4, 8)}
+    model = tiny(design=name, projection="B", **fields)
     network = architecture.build(model, 10)
     variables = step.init_variables(network, 0, images.shape[1:])
     labels = jnp.arange(len(images))
 
-    def loss(params, batch_stats, images):
+    def loss(weights, batch_stats, images):
         logits, _ = network.apply(
-            {"params": params, "batch_stats": batch_stats},
+            {"params": weights, "batch_stats": batch_stats},
             images,
             train=True,
             mutable=["batch_stats"],
@@ -68,7 +69,124 @@ def test_what_stands_in_front_of_the_first_conv_also_follows_the_last_unit(tiny,
 
 
 def test_the_table_has_the_designs_of_the_papers():
-    # He et al. 2015 (arXiv 1512.03385, figure 2) and He et al. 2016 (arXiv 1603.05027, figure 4e).
+    # He et al. 2015 (arXiv 1512.03385, figure 2) and He et al. 2016 (arXiv 1603.05027, figure 4).
     rows = {name: (DESIGNS[name].branch, DESIGNS[name].after) for name in DESIGNS}
     assert rows["original"] == ("conv norm act conv norm", "act")
+    assert rows["bn_after_add"] == ("conv norm act conv", "norm act")
+    assert rows["relu_before_add"] == ("conv norm act conv norm act", "")
+    assert rows["relu_only_preact"] == ("act conv norm act conv norm", "")
     assert rows["full_preact"] == ("norm act conv norm act conv", "")
+    assert rows["fixup"] == ("bias conv bias act bias conv gain bias", "act")
+
+
+def count(model) -> int:
+    network = architecture.build(model, 10)
+    return params.count(
+        jax.eval_shape(lambda: step.init_variables(network, 0, (32, 32, 3)))["params"]
+    )
+
+
+# Of ResNet-110, option A, and of ResNet-164, bottleneck, option B. Those of He et al. agree with the
+# sizes that the papers print (1.7M). The others are ResNet-110 without the scales and biases of its
+# norms, with what a design has instead.
+RESNET_110, CONVS_110 = 1_727_962, 1_727_962 - 8_096
+BIASES_110 = 16 + 36 * (16 + 32 + 64)  # of the stem and of two convolutions a unit
+COUNTS = {
+    "original": (RESNET_110, 1_704_154),
+    "bn_after_add": (RESNET_110, None),
+    "relu_before_add": (RESNET_110, None),
+    "relu_only_preact": (RESNET_110, None),
+    "full_preact": (RESNET_110, 1_703_258),
+    "fixup": (1_720_138, None),  # 5 scalars a unit, a bias each in stem and final
+    "skipinit": (CONVS_110 + BIASES_110 + 54, None),
+    "rezero": (RESNET_110 + 54, None),
+    "nf": (CONVS_110 + 2 * BIASES_110, None),  # a bias and a gain per channel
+    "depth_mup": (CONVS_110 + BIASES_110, None),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_parameter_counts_of_resnet_110_and_164(section, name):
+    basic, bottleneck = COUNTS[name]
+    assert count(section(design=name, depth=110)) == basic
+    if bottleneck is not None:
+        model = section(design=name, depth=164, bottleneck=True, projection="B")
+        assert count(model) == bottleneck
+
+
+@pytest.mark.parametrize(
+    ("shortcut", "expected"),
+    [
+        # He et al. 2016, table 1. A gate is a 1x1 convolution a unit with bias: 272 parameters in the
+        # first stage, 544 and 17 * 1,056 in the second, 2,112 and 17 * 4,160 in the third.
+        ("scale(0.5, 0.5)", RESNET_110),
+        ("exclusive_gate(-6)", 1_824_186),
+        ("conv", 1_822_170),
+    ],
+)
+def test_parameter_counts_of_resnet_110_with_each_shortcut(section, shortcut, expected):
+    assert count(section(depth=110, shortcut=shortcut)) == expected
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_fifty_four_units_have_finite_outputs_and_gradients(section, name):
+    """One compiled unit, applied in a loop: the second of a network of 54."""
+    model = section(design=name, stage_sizes=(54,), stage_widths=(8,))
+    network = architecture.build(model, 10)
+    spec = network.stages[0][1]
+    module = Unit(spec, network.options)
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 8)).astype(np.float32)
+    apply = functools.partial(module.apply, train=True, mutable=["batch_stats"])
+    forward = jax.jit(lambda v, x: apply(v, x)[0])
+
+    @jax.jit
+    def backward(variables, x, gradient):
+        _, pull = jax.vjp(lambda v, x: apply(v, x)[0], variables, x)
+        return pull(gradient)
+
+    shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    fresh = [module.lazy_init(jax.random.key(number), shape, train=False) for number in range(3)]
+    inputs = []
+    for number in range(54):
+        inputs.append(x)
+        x = forward(fresh[number % 3], x)
+    assert np.isfinite(x).all()
+    gradient = jnp.ones_like(x) / x.size
+    for number in reversed(range(54)):
+        of_variables, gradient = backward(fresh[number % 3], inputs[number], gradient)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(of_variables))
+    assert np.isfinite(gradient).all()
+    assert (np.asarray(gradient) != 0).any()
+
+
+@pytest.mark.parametrize("name", ["fixup", "skipinit", "rezero"])
+@pytest.mark.parametrize("bottleneck", [False, True])
+def test_branches_start_at_zero_so_that_a_fresh_unit_is_the_identity(tiny, name, bottleneck):
+    # The papers' point: up to `after`, a ReLU that the second of two units cannot feel.
+    model = tiny(design=name, stage_sizes=(3,), stage_widths=(4,), bottleneck=bottleneck)
+    network = architecture.build(model, 10)
+    tree = step.init_variables(network, 0, (8, 8, 3))
+    unit = network.stages[0][1]
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, unit.features)).astype(np.float32)
+    variables = {kind: tree[kind]["stage1"]["block2"] for kind in tree if "stage1" in tree[kind]}
+    y = Unit(unit, network.options).apply(variables, x, train=False)
+    np.testing.assert_array_equal(y, np.maximum(x, 0) if unit.after else x)
+
+
+def test_a_fresh_fixup_network_knows_nothing(tiny, images):
+    # Zhang et al. 2019, section 3: the head starts at 0, so every class has the same logit.
+    network = architecture.build(tiny(design="fixup"), 10)
+    variables = step.init_variables(network, 0, images.shape[1:])
+    assert (np.asarray(network.apply(variables, images, train=False)) == 0).all()
+
+
+@pytest.mark.parametrize("bottleneck", [False, True])
+def test_fixup_scales_the_other_convolutions_by_the_depth(section, bottleneck):
+    fields = {"stage_sizes": (16,), "stage_widths": (32,), "bottleneck": bottleneck}
+    kernels = [
+        step.init_variables(architecture.build(section(design="fixup", **fields, **init), 10), 0, (8, 8, 3))
+        ["params"]["stage1"]["block3"]["conv1"]["kernel"]
+        for init in ({}, {"init": ()})
+    ]  # fmt: skip
+    factor = 16 ** (-1 / 4 if bottleneck else -1 / 2)
+    np.testing.assert_allclose(kernels[0], factor * kernels[1], rtol=1e-6)

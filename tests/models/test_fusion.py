@@ -14,11 +14,8 @@ from resnet_jax.native import build
 CALL = 'custom_call_target="resnet_'
 
 OTHER_STRINGS = {
-    "bn_after_add": ("conv norm act conv", "norm act"),
-    "relu_before_add": ("conv norm act conv norm act", ""),
-    "relu_only_preact": ("act conv norm act conv norm", ""),
-    "skipinit": ("act conv act conv gain(0.5)", ""),
-    "fixup": ("bias conv bias act bias conv gain bias", "act"),
+    "open_skipinit": ("act conv act conv gain(0.5)", ""),
+    "open_fixup": ("bias conv bias act bias conv gain bias", "act"),
     "other_activation": ("conv norm act(silu) conv norm", "act(silu)"),
     "no_norm": ("conv norm(none) act conv norm(none)", "act"),
     "dropout": ("norm act conv drop(0.3) norm act conv", ""),
@@ -80,6 +77,7 @@ def assert_same_network(ours, theirs):
 
 @pytest.mark.parametrize("design", [*DESIGNS, *OTHER_STRINGS])
 def test_every_design_is_the_same_network_on_both_backends(config, compute, design):
+    config.model.stage_sizes, config.model.stage_widths = (1, 1), (16, 32)
     if design in DESIGNS:
         config.model.design = design
     else:
@@ -95,6 +93,23 @@ def test_a_plain_net_and_a_projection_too(config, compute):
     assert_same_network(compute("native"), compute("xla"))
     config.model.shortcut, config.model.projection = "identity", "B"
     assert_same_network(compute("native"), compute("xla"))
+
+
+PATHS = [
+    {"shortcut": "scale(0.5, 0.5)", "combine": "subtract"},
+    {"shortcut": "exclusive_gate(-1)", "combine": "orthogonal"},
+    {"shortcut": "shortcut_gate", "combine": "add(1, 0.5)", "weight_standardization": "plain"},
+    {"shortcut": "conv(norm)", "projection": "B", "combine": "learned(1, 0.5)"},
+]
+
+
+@pytest.mark.parametrize("fields", PATHS, ids=str)
+def test_every_path_is_the_same_network_on_both_backends(config, compute, fields):
+    config.model.stage_sizes, config.model.stage_widths = (1, 1), (16, 32)
+    config.model.update(fields)
+    ours, theirs = compute("native"), compute("xla")
+    assert CALL in ours[4]
+    assert_same_network(ours, theirs)
 
 
 def test_eight_devices_are_the_same_network(compute):

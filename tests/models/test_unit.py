@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from resnet_jax import tokens
+from resnet_jax.models.combines import COMBINES
 from resnet_jax.models.layers import VOCABULARY, ConvSpec, LayerOptions
+from resnet_jax.models.shortcuts import SHORTCUTS
 from resnet_jax.models.unit import Unit, UnitSpec, split_preact
 from tests.models.reference import Reference, original_unit, preact_unit, randomised, relu
 
@@ -27,6 +29,8 @@ def unit(
     projection: str = "A",
     *,
     conv_bias: bool = False,
+    shortcut: str = "identity",
+    combine: str = "add",
     **fields,
 ) -> Unit:
     """A unit; the rules that derive its fields from a config are tested in test_architecture.py."""
@@ -36,9 +40,9 @@ def unit(
         convs=convs,
         features=convs[-1].features,
         stride=max(conv.stride for conv in convs),
-        shortcut="identity",
+        shortcut=tokens.parse_one(shortcut, SHORTCUTS, "field"),
         projection=projection,
-        combine="add",
+        combine=tokens.parse_one(combine, COMBINES, "field"),
         projection_norm=branch.startswith("conv"),
         shared_preact=False,
         index=1,
