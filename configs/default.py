@@ -49,8 +49,9 @@ def get_config() -> ConfigDict:
     # The next four override columns of the design's row. Unset: the row's own; "": nothing.
     model.branch = placeholder(str)  # tokens of the residual branch
     model.after = placeholder(str)  # tokens after shortcut and branch have met
-    model.stem = placeholder(str)  # cifar | imagenet (7x7 at stride 2, max-pool) | tokens, where
-    # conv may be conv(kernel, stride, features) and pool is pool(window, stride)
+    model.stem = placeholder(str)  # cifar | imagenet (7x7 at stride 2, max-pool) | resnet_c (three
+    # 3x3 in its place) | tokens, where conv may be conv(kernel, stride, features), pool is
+    # pool(window, stride) and blur is blur(size, stride)
     model.final = placeholder(str)  # tokens after the last unit
     model.depth = 20  # layers: three stages: 6n+2, bottleneck 9n+2, wide 6n+4; four: 18, 34, ...
     model.width = 1.0  # factor on stage_widths, but not on the stem
@@ -65,11 +66,18 @@ def get_config() -> ConfigDict:
     model.stride_on = "3x3"  # which convolution has a unit's stride: 3x3, the first of that size or
     # larger | first
     model.shortcut = "identity"  # identity | none (a plain net)
-    model.projection = "A"  # where the shape changes: A zero-padding | B 1x1 convolution
+    model.projection = "A"  # where the shape changes: A zero-padding | B 1x1 convolution |
+    # D 2x2 average pool, then B without its stride
+    model.downsampling = "stride"  # stride | blur(size), a low-pass filter of 2 to 7 pixels behind
+    # the activation that follows a convolution without its stride, and in the shortcut
+    model.drop_path = 0.0  # probability that an image skips the branch of the last unit in training
+    model.drop_path_schedule = "linear"  # drop_path of unit l of L: linear, l/L of it | constant
+    model.zero_init = False  # start the scale of each branch's last norm at 0
     model.combine = "add"  # how the two paths meet: add
     model.shared_preact = "paper"  # units whose shortcut starts behind the pre-activation: paper,
     # the first and those that change the shape | none | all
-    model.norm = "batch"  # what the token norm stands for: batch | none
+    model.norm = "batch"  # what the token norm stands for: batch | ghost(images), which divides the
+    # micro-batch | group(groups) | layer | frn | dyt(alpha) | none
     model.activation = "relu"  # what the token act stands for: relu | leaky_relu | silu | gelu |
     # elu | softplus | identity
 

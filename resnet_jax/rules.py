@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from resnet_jax.data import spec
-from resnet_jax.models import designs, layers, shortcuts
+from resnet_jax.models import designs, layers, norms, pooling, shortcuts, variations
 
 MAX_POSITIONS = 2**31
 """Images that a run may show: positions in the stream are 32-bit integers."""
@@ -119,9 +119,15 @@ RULES: Mapping[str, Rule] = {
     "model.stride_on": _choice("3x3", "first"),
     "model.shortcut": _choice(*shortcuts.SHORTCUTS),
     "model.projection": _choice(*shortcuts.PROJECTIONS),
+    "model.downsampling": Rule(
+        f"one of {pooling.USAGE}, size from 2 to {pooling.MAX_BLUR}", pooling.is_downsampling
+    ),
+    "model.drop_path": _number(0, 1),
+    "model.drop_path_schedule": _choice(*variations.DROP_PATH_SCHEDULES),
+    "model.zero_init": BOOLEAN,
     "model.combine": _choice(*layers.COMBINES),
     "model.shared_preact": _choice("paper", "none", "all"),
-    "model.norm": _choice(*layers.NORMS),
+    "model.norm": Rule(f"one of {norms.USAGE}", norms.is_kind),
     "model.activation": _choice(*layers.ACTIVATIONS),
     "optimizer.name": _choice("sgd", "adamw"),
     "optimizer.learning_rate": _number(0, open_low=True),

@@ -9,6 +9,7 @@ import dataclasses
 import jax
 from flax import linen as nn
 
+from resnet_jax.models import pooling
 from resnet_jax.models.layers import ConvSpec, LayerOptions
 from resnet_jax.models.sequence import Layers
 from resnet_jax.models.shortcuts import Projection, pad_channels
@@ -29,6 +30,7 @@ class UnitSpec:
         projection_norm: whether a projection's convolution is normalised.
         shared_preact: whether the shortcut starts behind the pre-activation.
         index, units: this unit's number, from 1, and how many the network has.
+        blur: size of the filter through which the shortcut is subsampled, pixels; None for no filter.
     """
 
     branch: tuple[Token, ...]
@@ -43,6 +45,7 @@ class UnitSpec:
     shared_preact: bool
     index: int
     units: int
+    blur: int | None = None
 
 
 def split_preact(branch: tuple[Token, ...]) -> tuple[tuple[Token, ...], tuple[Token, ...]]:
@@ -70,12 +73,19 @@ class Unit(nn.Module):
 
     def _project(self, x: jax.Array, train: bool) -> jax.Array:
         """Brings the shortcut to the branch's shape."""
-        spec = self.spec
-        if spec.stride == 1 and x.shape[-1] == spec.features:
+        spec, stride = self.spec, self.spec.stride
+        if stride == 1 and x.shape[-1] == spec.features:
             return x
+        if spec.blur:
+            x, stride = pooling.blur(x, spec.blur, stride), 1
         if spec.projection == "A":
-            return pad_channels(x, spec.features, spec.stride)
+            return pad_channels(x, spec.features, stride)
         projection = Projection(
-            spec.features, spec.stride, spec.projection_norm, self.options, name="projection"
+            spec.features,
+            stride,
+            spec.projection_norm,
+            self.options,
+            pool=spec.projection == "D",
+            name="projection",
         )
         return projection(x, train)
