@@ -89,7 +89,11 @@ def average_pool(x: jax.Array, stride: int) -> jax.Array:
         stride: pixels.
 
     Returns:
-        [B, ceil(H / stride), ceil(W / stride), C].
+        [B, ceil(H / stride), ceil(W / stride), C], of the dtype of `x`.
     """
     window = (stride, stride)
-    return nn.avg_pool(x, window, window, padding="SAME", count_include_pad=False)
+    # Flax divides by counts in float32.
+    means = nn.avg_pool(
+        x.astype(jnp.float32), window, window, padding="SAME", count_include_pad=False
+    )
+    return means.astype(x.dtype)

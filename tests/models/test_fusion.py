@@ -90,6 +90,40 @@ def test_every_design_is_the_same_network_on_both_backends(config, compute, desi
     assert_same_network(ours, theirs)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"norm": "ghost(4)"},
+        {"norm": "group(8)", "design": "full_preact"},
+        {"norm": "layer"},
+        {"norm": "frn", "activation": "identity"},
+        {"norm": "dyt", "design": "full_preact"},
+        {"branch": "conv norm act conv norm eca(3)"},
+        {"drop_path": 0.5},
+        {"drop_path": 0.5, "drop_path_schedule": "constant", "design": "full_preact"},
+        {"zero_init": True},
+        {"downsampling": "blur(3)"},
+        {"downsampling": "blur(2)", "design": "full_preact", "projection": "B"},
+        {"projection": "D"},
+        {"stem": ""},
+        {"stem": "resnet_c", "downsampling": "blur(3)", "stage_widths": (16, 32), "stage_sizes": (1, 1)},
+    ],
+    ids=lambda fields: " ".join(map(str, fields.values())),
+)  # fmt: skip
+def test_other_layers_are_the_same_network_too(config, compute, fields):
+    for name, value in fields.items():
+        config.model[name] = value
+    ours = compute("native")
+    assert CALL in ours[4]
+    assert_same_network(ours, compute("xla"))
+
+
+def test_a_dropped_path_is_added_by_xla_and_the_norm_before_it_is_still_a_kernel(config, compute):
+    config.model.drop_path = 0.5
+    text = compute("native")[4]
+    assert text.count('custom_call_target="resnet_norm_act"') == 1 + 2 * 3
+
+
 def test_a_plain_net_and_a_projection_too(config, compute):
     config.model.shortcut = "none"
     assert_same_network(compute("native"), compute("xla"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from resnet_jax import tokens
-from resnet_jax.models.layers import VOCABULARY, ConvSpec, LayerOptions
+from resnet_jax.models.layers import STEM_VOCABULARY, ConvSpec, LayerOptions
 from resnet_jax.models.unit import Unit, UnitSpec, split_preact
 from tests.models.reference import Reference, original_unit, preact_unit, randomised, relu
 
@@ -17,7 +17,7 @@ INPUTS = 4
 
 
 def parse(text: str) -> tuple[tokens.Token, ...]:
-    return tokens.parse(text, VOCABULARY, "field")
+    return tokens.parse(text, STEM_VOCABULARY, "field")
 
 
 def unit(
