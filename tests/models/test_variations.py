@@ -324,3 +324,47 @@ def test_a_run_without_a_stem_knows_the_channels_of_its_data(tiny_config):
     tiny_config.model.groups = 2
     with pytest.raises(ConfigError, match="groups=2 does not divide the 1 and 4 channels"):
         plan.make(tiny_config, jax.devices()[:1])
+
+
+# Together
+
+CHOICES = {
+    "norm": ["batch", "ghost(2)", "group(2)", "layer", "frn", "dyt"],
+    "branch": ["conv norm act conv norm", "norm act conv drop(0.1) norm act conv norm",
+               "act conv norm act conv eca norm se(2)", "conv norm act conv norm scale(0.1)"],
+    "after": ["", "act", "norm act"],
+    "projection": ["A", "B", "D"],
+    "downsampling": ["stride", "blur(2)", "blur(3)"],
+    "drop_path": [0.0, 0.5],
+    "drop_path_schedule": ["linear", "constant"],
+    "zero_init": [False, True],
+    "stem": [None, "", "imagenet", "resnet_c", "conv(5) act"],
+    "shared_preact": ["paper", "none", "all"],
+    "stride_on": ["3x3", "first"],
+    "bottleneck": [False, True],
+    "activation": ["relu", "silu", "identity"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(16))
+def test_any_options_combine(tiny, number):
+    random = np.random.default_rng(number)
+    fields = {name: values[random.integers(len(values))] for name, values in CHOICES.items()}
+    fields |= {"stage_widths": (4, 8), "stage_sizes": (1, 1)}
+    dtype = (jnp.float32, jnp.bfloat16)[number % 2]
+    network = architecture.build(tiny(**fields), 10, dtype)
+    images = jax.ShapeDtypeStruct((4, 16, 16, 3), jnp.float32)
+    variables = shapes(network, 16)
+
+    def loss(params, rest, images):
+        rngs, mutable = {"dropout": jax.random.key(0)}, ["batch_stats"]
+        variables = {**rest, "params": params}
+        logits, updated = network.apply(variables, images, train=True, mutable=mutable, rngs=rngs)
+        assert logits.shape == (4, 10)
+        return logits.sum(), updated
+
+    rest = {kind: tree for kind, tree in variables.items() if kind != "params"}
+    trace = functools.partial(jax.eval_shape, jax.grad(loss, has_aux=True))
+    gradients, updated = trace(variables["params"], rest, images)
+    assert gradients == variables["params"]
+    assert updated == rest
