@@ -6,7 +6,6 @@ computed in float32.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable
 
 import jax
@@ -250,6 +249,11 @@ def normalise(
     return NORMS[token.name].apply(x, token.arguments, train, start, dtype, name)
 
 
+def _divisor(number: int, limit: int) -> int:
+    """The largest divisor of `number` that is at most `limit`."""
+    return next(n for n in range(min(number, limit), 0, -1) if number % n == 0)
+
+
 def check_channels(kind: str, channels: int, field: str, where: str) -> None:
     """Checks that a kind can normalise so many channels.
 
@@ -266,7 +270,7 @@ def check_channels(kind: str, channels: int, field: str, where: str) -> None:
     if token.name == "group" and channels % token.arguments[0]:
         raise ConfigError(
             f"{field}: {kind} does not divide the {channels} channels of a norm in {where}; "
-            f"write, say, group({math.gcd(token.arguments[0], channels)}), or choose other widths"
+            f"write, say, group({_divisor(channels, token.arguments[0])}), or choose other widths"
         )
 
 
@@ -280,5 +284,5 @@ def check_batch(kind: str, images: int, field: str) -> None:
     if token.name == "ghost" and images % token.arguments[0]:
         raise ConfigError(
             f"{field}: {kind} does not divide a micro-batch of {images} images (config.batch_size / "
-            f"config.accumulation); write, say, ghost({math.gcd(token.arguments[0], images)})"
+            f"config.accumulation); write, say, ghost({_divisor(images, token.arguments[0])})"
         )

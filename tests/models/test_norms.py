@@ -252,14 +252,17 @@ def test_what_is_no_kind_is_refused_with_what_to_type(text, words):
     [
         (
             {"norm": "group(3)"},
-            ["config.model.norm: group(3)", "4 channels", "the stem", "group(1)"],
+            ["config.model.norm: group(3)", "4 channels", "the stem", "group(2)"],
         ),
         ({"norm": "group(8)"}, ["group(8)", "4 channels", "write, say, group(4)"]),
         (
             {"branch": "conv norm(group(8)) act conv norm"},
             ["config.model.branch: group(8)", "4 channels", "stage 1", "write, say, group(4)"],
         ),
-        ({"after": "norm(group(5)) act"}, ["config.model.after: group(5)", "stage 1"]),
+        (
+            {"after": "norm(group(5)) act"},
+            ["config.model.after: group(5)", "stage 1", "write, say, group(4)"],
+        ),
         ({"final": "norm(group(3))"}, ["config.model.final: group(3)", "8 channels", "the end"]),
         (
             {"stem": "norm(group(2)) conv"},
@@ -278,14 +281,14 @@ def test_a_group_count_that_does_not_divide_the_channels_is_refused(tiny, fields
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"model.norm": "ghost(5)"}, ["config.model.norm: ghost(5)", "16 images", "ghost(1)"]),
+        ({"model.norm": "ghost(5)"}, ["config.model.norm: ghost(5)", "16 images", "ghost(4)"]),
         (
             {"model.norm": "ghost(16)", "accumulation": 2},
             ["ghost(16)", "micro-batch of 8 images", "config.accumulation", "ghost(8)"],
         ),
         (
             {"model.branch": "conv norm(ghost(12)) act conv norm"},
-            ["config.model.branch: ghost(12)", "16 images", "ghost(4)"],
+            ["config.model.branch: ghost(12)", "16 images", "ghost(8)"],
         ),
     ],
 )

@@ -23,7 +23,7 @@ def blurred(x: np.ndarray, size: int, stride: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", range(2, 8))
-@pytest.mark.parametrize(("shape", "stride"), [((8, 8), 2), ((7, 9), 2), ((8, 5), 1)])
+@pytest.mark.parametrize(("shape", "stride"), [((7, 8), 2), ((8, 5), 1)])
 def test_a_blur_is_a_binomial_filter_with_a_mirrored_border(size, shape, stride):
     x = features(*shape)
     y = pooling.blur(jnp.asarray(x), size, stride)
@@ -39,7 +39,7 @@ def test_the_filter_of_three_pixels_is_the_papers():
     np.testing.assert_array_equal(pooling.blur(jnp.asarray(impulse), 3, 1)[0, ..., 0], expected)
 
 
-@pytest.mark.parametrize("size", range(2, 8))
+@pytest.mark.parametrize("size", [2, 3, 7])
 @pytest.mark.parametrize("shape", [(1, 1), (2, 2), (4, 1)])
 def test_a_constant_stays_however_small_the_image(size, shape):
     x = jnp.full((1, *shape, 2), 3.0)

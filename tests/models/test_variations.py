@@ -207,8 +207,9 @@ def test_a_blur_stands_behind_the_activation_of_the_strided_convolution(tiny, fi
     assert [unit.stride for unit in rest] == [2, 2]
 
 
-@pytest.mark.parametrize("projection", ["A", "B", "D"])
-@pytest.mark.parametrize("design", ["original", "full_preact"])
+@pytest.mark.parametrize(
+    ("design", "projection"), [("original", "A"), ("full_preact", "B"), ("original", "D")]
+)
 def test_downsampling_by_a_blur_changes_no_parameter(tiny, images, design, projection):
     fields = {"design": design, "projection": projection}
     blurred = architecture.build(tiny(downsampling="blur(3)", **fields), 10)
