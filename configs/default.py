@@ -50,8 +50,9 @@ def get_config() -> ConfigDict:
     # The next seven override columns of the design's row. Unset: the row's own; "", (): nothing.
     model.branch = placeholder(str)  # tokens of the residual branch
     model.after = placeholder(str)  # tokens after shortcut and branch have met
-    model.stem = placeholder(str)  # cifar | imagenet (7x7 at stride 2, max-pool) | tokens, where
-    # conv may be conv(kernel, stride, features) and pool is pool(window, stride)
+    model.stem = placeholder(str)  # cifar | imagenet (7x7 at stride 2, max-pool) | resnet_c (three
+    # 3x3 in its place) | tokens, where conv may be conv(kernel, stride, features), pool is
+    # pool(window, stride) and blur is blur(size, stride)
     model.final = placeholder(str)  # tokens after the last unit
     model.init = placeholder(tuple)  # (pattern, rule) pairs on initial values, in order; a rule is
     # mul, fill, normal(deviation), fan_in(gain) or fan_out(gain) of L, units, and m, their convs
@@ -72,13 +73,20 @@ def get_config() -> ConfigDict:
     # larger | first
     model.shortcut = "identity"  # identity | none (a plain net) | scale(shortcut, branch) |
     # exclusive_gate(bias) | shortcut_gate(bias) | conv(none | norm), 1x1 in every unit | drop(rate)
-    model.projection = "A"  # where the shape changes: A zero-padding | B 1x1 convolution
+    model.projection = "A"  # where the shape changes: A zero-padding | B 1x1 convolution |
+    # D 2x2 average pool, then B without its stride
+    model.downsampling = "stride"  # stride | blur(size), a low-pass filter of 2 to 7 pixels behind
+    # the activation that follows a convolution without its stride, and in the shortcut
+    model.drop_path = 0.0  # probability that an image skips the branch of the last unit in training
+    model.drop_path_schedule = "linear"  # drop_path of unit l of L: linear, l/L of it | constant
+    model.zero_init = False  # start the scale of each branch's last norm at 0
     model.combine = "add"  # how the two paths meet: add(shortcut, branch), fixed factors |
     # learned(shortcut, branch), learned from there | subtract | orthogonal(position | tensor)
     model.shared_preact = placeholder(str)  # units whose shortcut starts behind the pre-activation:
     # paper, the first and those that change the shape | none | all | projected, those that change
     # the shape by a convolution; unset: the design's, mostly paper
-    model.norm = "batch"  # what the token norm stands for: batch | none
+    model.norm = "batch"  # what the token norm stands for: batch | ghost(images), which divides the
+    # micro-batch | group(groups) | layer | frn | dyt(alpha) | none
     model.activation = "relu"  # what the token act stands for: relu | leaky_relu | silu | gelu |
     # elu | softplus | identity
     model.remat = False  # compute units again in the backward pass instead of keeping what is in

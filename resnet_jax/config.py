@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax.data import augment, spec
 from resnet_jax.errors import ConfigError
-from resnet_jax.models import architecture
+from resnet_jax.models import architecture, places
 from resnet_jax.optimizer import rate_factors
 from resnet_jax.rules import MAX_POSITIONS, RULES
 
@@ -84,7 +84,9 @@ def validate(config: ConfigDict) -> None:
         )
     dataset = spec.get(config.data.name)
     augment.parse(config.augment, dataset.image_shape)
-    architecture.build(config.model, dataset.num_classes)
+    channels = dataset.image_shape[-1]
+    network = architecture.build(config.model, dataset.num_classes, channels=channels)
+    places.check_batch(network, channels, config.batch_size // config.accumulation)
     rate_factors(config)
 
 

@@ -66,7 +66,8 @@ def make(
     dataset = spec.get(config.data.name) if dataset is None else dataset
     dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[config.precision]
     kernels = None if backend.lanes is None else Kernels(backend.lanes, mesh)
-    model = architecture.build(config.model, dataset.num_classes, dtype, kernels)
+    channels = dataset.image_shape[-1]
+    model = architecture.build(config.model, dataset.num_classes, dtype, kernels, channels)
     shapes = jax.eval_shape(lambda: step.init_variables(model, 0, dataset.image_shape))["params"]
     steps = configs.num_steps(config)
     schedule = optimizer.schedule(config.optimizer, steps)

@@ -6,7 +6,15 @@ from types import UnionType
 from typing import Any
 
 from resnet_jax.data import spec
-from resnet_jax.models import designs, layers, shortcuts, standardization
+from resnet_jax.models import (
+    designs,
+    layers,
+    norms,
+    pooling,
+    shortcuts,
+    standardization,
+    variations,
+)
 
 MAX_POSITIONS = 2**31
 """Images that a run may show: positions in the stream are 32-bit integers."""
@@ -132,9 +140,15 @@ RULES: Mapping[str, Rule] = {
     "model.stride_on": _choice("3x3", "first"),
     "model.shortcut": _TEXT,
     "model.projection": _choice(*shortcuts.PROJECTIONS),
+    "model.downsampling": Rule(
+        f"one of {pooling.USAGE}, size from 2 to {pooling.MAX_BLUR}", pooling.is_downsampling
+    ),
+    "model.drop_path": _number(0, 1),
+    "model.drop_path_schedule": _choice(*variations.DROP_PATH_SCHEDULES),
+    "model.zero_init": BOOLEAN,
     "model.combine": _TEXT,
     "model.shared_preact": _choice(*designs.SHARED_PREACTS, optional=True),
-    "model.norm": _choice(*layers.NORMS),
+    "model.norm": Rule(f"one of {norms.USAGE}", norms.is_kind),
     "model.activation": _choice(*layers.ACTIVATIONS),
     "model.remat": BOOLEAN,
     "model.weight_standardization": _choice(*standardization.STANDARDIZATIONS, optional=True),

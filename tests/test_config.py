@@ -62,10 +62,17 @@ VALUES = {
     "model.kernels": ([(1,), (3, 3), (99,)], [(), (2, 3), (-1,), (0,), (101,), (3.0,), (True,)]),
     "model.stride_on": (["3x3", "first"], ["1x1", ""]),
     "model.shortcut": (["identity", "scale(0.5)"], [0, ("x",)]),
-    "model.projection": (["A", "B"], ["a", ""]),
+    "model.projection": (["A", "B", "D"], ["a", ""]),
+    "model.downsampling": (["stride", "blur", "blur(2)", "blur(7)"], ["", "blur(8)", "blur(1)"]),
+    "model.drop_path": OPEN_UNIT,
+    "model.drop_path_schedule": (["linear", "constant"], ["cosine", ""]),
+    "model.zero_init": BOOLEAN,
     "model.combine": (["add", "add(1, 0.5)"], [0, ("x",)]),
     "model.shared_preact": (["paper", "none", "all", "projected"], ["some", ""]),
-    "model.norm": (["batch", "none"], ["batchnorm", ""]),
+    "model.norm": (
+        ["batch", "ghost(32)", "group(8)", "layer", "frn", "dyt", "dyt(0.2)", "none"],
+        ["batchnorm", "", "group", "ghost(0)", "batch(3)", "group(2) batch", "batch none"],
+    ),
     "model.activation": (["relu", "gelu"], ["ReLU", ""]),
     "model.remat": BOOLEAN,
     "optimizer.name": (["sgd", "adamw"], ["adam", ""]),
@@ -252,7 +259,6 @@ def test_fields_that_contradict_each_other_are_all_named(fields, named):
         ("model.branch", "cönv", "'ö'"),
         ("model.after", "act act relu", "'relu'"),
         ("model.after", "conv", "'conv'"),
-        ("model.stem", "norm act", "'conv'"),
         ("model.stem", "cifar10", "'cifar10'"),
         ("model.final", "norm ac", "'ac'"),
         ("model.shortcut", "gate(-6)", "exclusive_gate(bias)"),
@@ -273,7 +279,7 @@ def test_a_config_that_lacks_fields_is_refused_with_their_names():
     config = default.get_config()
     del config.seed
     assert "the config lacks seed;" in message(config)
-    assert "seed, num_epochs, num_steps and 62 more fields" in message(ConfigDict())
+    assert "seed, num_epochs, num_steps and 66 more fields" in message(ConfigDict())
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4, 6, 8])

@@ -5,13 +5,15 @@ import re
 import shlex
 from pathlib import Path
 
+import jax
 import pytest
 
 import configs
 from configs import default
-from resnet_jax import cli, plan
+from resnet_jax import cli, params, plan, step
 from resnet_jax import config as fields
 from resnet_jax.errors import ConfigError
+from resnet_jax.models import architecture
 
 FOLDER = Path(configs.__file__).parent
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
@@ -159,3 +161,40 @@ def test_the_quickstart_needs_no_download_and_mirrors_no_digit():
     config = load("digits_quickstart")
     assert config.data.name == "digits"
     assert "flip" not in config.augment
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "parameters"),
+    [
+        # Xie et al. 2017, arXiv 1611.05431, table 7: 34.4M and 68.1M.
+        ("cifar10_resnext", None, 34_426_698),
+        ("cifar10_resnext", "cardinality=16", 68_155_210),
+        # As without dropout: Zagoruyko & Komodakis 2016, arXiv 1605.07146, table 5: 36.5M.
+        ("cifar10_wide_resnet", "depth=28,width=10,dropout=0.3", 36_479_194),
+        ("cifar10_stochastic_depth", None, 1_727_962),
+        # A gate of C channels and reduction 16 adds 2 C C / 16 weights, C / 16 + C biases:
+        # 18 units each of 16, 32 and 64 channels; 64, 128 and 256 with bottlenecks.
+        ("cifar10_se_resnet", None, 1_727_962 + 18 * (32 + 17 + 128 + 34 + 512 + 68)),
+        (
+            "cifar10_se_resnet",
+            "depth=164,bottleneck=1",
+            1_703_258 + 18 * (512 + 68 + 2048 + 136 + 8192 + 272),
+        ),
+    ],
+)
+def test_the_networks_of_the_papers_have_their_numbers_of_parameters(name, argument, parameters):
+    config = load(name, argument)
+    fields.validate(config)
+    network = architecture.build(config.model, 10)
+    shapes = jax.eval_shape(lambda: step.init_variables(network, 0, (32, 32, 3)))["params"]
+    assert params.count(shapes) == parameters
+
+
+def test_the_recipes_of_the_papers_divide_the_rate_where_they_say():
+    resnext, depth = load("cifar10_resnext"), load("cifar10_stochastic_depth")
+    assert [resnext.num_epochs * m for m in resnext.optimizer.milestones] == [150, 225]
+    assert [depth.num_epochs * m for m in depth.optimizer.milestones] == [250, 375]
+    assert resnext.optimizer.weight_decay == 5e-4
+    assert depth.model.drop_path == 0.5
+    assert (depth.model.drop_path_schedule, depth.model.projection) == ("linear", "A")
+    assert load("cifar10_wide_resnet").model.branch is None

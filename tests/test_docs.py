@@ -10,7 +10,8 @@ from resnet_jax.__main__ import summaries
 from resnet_jax.data import augment
 from resnet_jax.models.combines import COMBINES
 from resnet_jax.models.designs import DESIGNS
-from resnet_jax.models.layers import ACTIVATIONS, NORMS, VOCABULARY
+from resnet_jax.models.layers import ACTIVATIONS, VOCABULARY
+from resnet_jax.models.norms import NORMS
 from resnet_jax.models.shortcuts import SHORTCUTS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from resnet_jax import tokens
 from resnet_jax.errors import ConfigError
-from resnet_jax.models import checks, initial_values, signal
+from resnet_jax.models import checks, initial_values, places, pooling, signal, variations
+from resnet_jax.models.depths import stage_sizes
 from resnet_jax.models.designs import DESIGNS, Design
 from resnet_jax.models.layers import STEM_VOCABULARY, VOCABULARY, ConvSpec, LayerOptions
 from resnet_jax.models.resnet import ResNet
@@ -19,18 +20,13 @@ from resnet_jax.tokens import Token
 EXPANSION = 4
 """Output channels of a bottleneck unit over its inner ones (He et al. 2015, figure 5)."""
 
-_IMAGENET_STAGES = {
-    (18, False): (2, 2, 2, 2),
-    (34, False): (3, 4, 6, 3),
-    (50, True): (3, 4, 6, 3),
-    (101, True): (3, 4, 23, 3),
-    (152, True): (3, 8, 36, 3),
-}
-"""(depth, bottleneck) -> units per stage (He et al. 2015, table 1)."""
-
 
 def build(
-    model: Any, num_classes: int, dtype: jnp.dtype = jnp.float32, native: Kernels | None = None
+    model: Any,
+    num_classes: int,
+    dtype: jnp.dtype = jnp.float32,
+    native: Kernels | None = None,
+    channels: int = 3,
 ) -> ResNet:
     """Builds the network that `config.model` describes.
 
@@ -39,6 +35,7 @@ def build(
         num_classes: number of logits.
         dtype: of the computation; parameters are float32.
         native: kernels to use where they serve; None for XLA's convolutions alone.
+        channels: of the images.
 
     Raises:
         ConfigError: a string or number that describes no network, naming the field.
@@ -48,6 +45,8 @@ def build(
     branch = _repeat_to(
         tokens.parse(design.branch, VOCABULARY, "config.model.branch"), len(kernels), kernels
     )
+    branch = variations.zero_last_norm(branch, model)
+    variations.check_drop_path(model)
     after = tokens.parse(design.after, VOCABULARY, "config.model.after")
     final = tokens.parse(design.final, VOCABULARY, "config.model.final")
     for field, sequence in (("config.model.after", after), ("config.model.final", final)):
@@ -77,12 +76,12 @@ def build(
         standardization=design.weight_standardization,
         scaled_activation=design.scaled_activation,
     )
-    inputs = _stem_features(stem_convs)
-    stages = tuple(_stages(model, design, branch, after, kernels, inputs))
+    features = stem_convs[-1].features if stem_convs else channels
+    stages = tuple(_stages(model, design, branch, after, kernels, features))
     checks.check_expressions(stages)
-    stages, beta = signal.with_betas(stages, final, inputs, model.norm)
+    stages, beta = signal.with_betas(stages, final, features, model.norm)
     source = "model.init" if model.init is not None else f"model.init of design {model.design!r}"
-    return ResNet(
+    network = ResNet(
         stem=stem,
         stem_convs=stem_convs,
         stages=stages,
@@ -92,6 +91,8 @@ def build(
         beta=beta,
         initial=initial_values.parse(design.init, units, len(kernels), source),
     )
+    places.check_channels(network, channels)
+    return network
 
 
 def resolve_design(model: Any) -> Design:
@@ -109,13 +110,21 @@ def resolve_design(model: Any) -> Design:
         )
     if final is None:
         final = " ".join(map(str, split_preact(parsed)[0]))
-    if stem in (None, "cifar", "imagenet"):
-        stem = _derived_stem(parsed, imagenet=stem == "imagenet")
+    if stem in (None, *STEMS):
+        stem = _derived_stem(parsed, stem or "cifar", model)
     return dataclasses.replace(design, stem=stem, final=final)
 
 
-def _derived_stem(branch: tuple[Token, ...], *, imagenet: bool) -> str:
+STEMS = ("cifar", "imagenet", "resnet_c")
+"""Stems that have a name; what follows their last convolution is derived from the branch."""
+
+
+def _derived_stem(branch: tuple[Token, ...], name: str, model: Any) -> str:
     """The stem that feeds the branch what its first tokens expect.
+
+    `resnet_c` has three 3x3 convolutions in the place of a 7x7 (He et al. 2019, arXiv 1812.01187, figure 2b).
+    With `downsampling=blur(n)` the max pool has stride 1 and a blur behind it (Zhang 2019, arXiv 1904.11486,
+    section 3.2); the first convolution keeps its stride, as in the paper's networks.
 
     A branch that starts with `conv` expects an activated input; one that starts with `act` but has
     a norm (ReLU-only pre-activation) expects a normalised one; Fixup's starts with `bias`.
@@ -129,7 +138,15 @@ def _derived_stem(branch: tuple[Token, ...], *, imagenet: bool) -> str:
         rest = " bias act"
     else:
         rest = ""
-    return f"conv(7, 2){rest} pool(3, 2)" if imagenet else f"conv{rest}"
+    if name == "cifar":
+        return f"conv{rest}"
+    first = "conv(7, 2)"
+    if name == "resnet_c":
+        between = "norm act" if "norm" in kinds else "bias act" if "bias" in kinds else "act"
+        half = max(1, model.stage_widths[0] // 2)
+        first = f"conv(3, 2, {half}) {between} conv(3, 1, {half}) {between} conv"
+    size = pooling.downsampling(model.downsampling)
+    return f"{first}{rest} " + (f"pool(3, 1) blur({size}, 2)" if size else "pool(3, 2)")
 
 
 def _stem(text: str, features: int) -> tuple[tuple[Token, ...], tuple[ConvSpec, ...]]:
@@ -137,14 +154,6 @@ def _stem(text: str, features: int) -> tuple[tuple[Token, ...], tuple[ConvSpec, 
     convs = [token.arguments for token in stem if token.name == "conv"]
     specs = tuple(ConvSpec(width or features, kernel, stride) for kernel, stride, width in convs)
     return stem, specs
-
-
-def _stem_features(convs: tuple[ConvSpec, ...]) -> int:
-    if not convs:
-        raise ConfigError(
-            "config.model.stem needs a 'conv'; write 'conv', or leave the field unset"
-        )
-    return convs[-1].features
 
 
 def _repeat_to(branch: tuple[Token, ...], convs: int, kernels: tuple) -> tuple[Token, ...]:
@@ -163,50 +172,6 @@ def _repeat_to(branch: tuple[Token, ...], convs: int, kernels: tuple) -> tuple[T
     return branch[: second + 1] + between * (convs - 2) + branch[second + 1 :]
 
 
-def stage_sizes(model: Any) -> tuple[int, ...]:
-    """Units per stage, from `stage_sizes` if set, else from the depth.
-
-    Raises:
-        ConfigError: no network of this kind has that depth.
-    """
-    stages = len(model.stage_widths)
-    if model.stage_sizes:
-        if len(model.stage_sizes) != stages:
-            raise ConfigError(
-                f"config.model.stage_sizes={tuple(model.stage_sizes)} names {len(model.stage_sizes)} "
-                f"stages, config.model.stage_widths={tuple(model.stage_widths)} {stages}; make them equal"
-            )
-        return tuple(model.stage_sizes)
-    if stages == 4:
-        return _imagenet_sizes(model.depth, model.bottleneck)
-    per_unit = len(model.kernels or ()) or (3 if model.bottleneck else 2)
-    # The papers count the stem and the head; wide networks also count one projection a stage,
-    # but not the head (Zagoruyko & Komodakis 2016, table 1).
-    step = per_unit * stages
-    for other_layers in (2, 1 + stages):
-        units, remainder = divmod(model.depth - other_layers, step)
-        if units > 0 and remainder == 0:
-            return (units,) * stages
-    near = max(1, round((model.depth - 2) / step)) * step + 2
-    kind = "bottleneck" if model.bottleneck else "basic"
-    raise ConfigError(
-        f"config.model.depth={model.depth} fits no network with {stages} stages of {kind} units; write "
-        f"{step}n+2 (such as {near}) or, for wide networks, {step}n+{1 + stages} "
-        f"(such as {near - 1 + stages})"
-    )
-
-
-def _imagenet_sizes(depth: int, bottleneck: bool) -> tuple[int, ...]:
-    sizes = _IMAGENET_STAGES.get((depth, bottleneck))
-    if sizes is None:
-        legal = ", ".join(f"{d} with bottleneck={b}" for d, b in _IMAGENET_STAGES)
-        raise ConfigError(
-            f"config.model.depth={depth} with four stages and bottleneck={bottleneck}: "
-            f"choose one of {legal}; or set config.model.stage_sizes"
-        )
-    return sizes
-
-
 def _stages(
     model: Any,
     design: Design,
@@ -220,6 +185,7 @@ def _stages(
     by_conv = model.projection != "A" or shortcut.name == "conv"
     sizes = stage_sizes(model)
     units, index = sum(sizes), 0
+    blur = pooling.downsampling(model.downsampling)
     for stage, size in enumerate(sizes):
         specs = []
         for block in range(size):
@@ -228,9 +194,10 @@ def _stages(
             convs = _unit_convs(model, stage, kernels, stride, features)
             reshapes = stride > 1 or convs[-1].features != features
             _check_projection(model, features, convs[-1].features)
+            unit_branch, convs = variations.blurred(branch, convs, blur)
             specs.append(
                 UnitSpec(
-                    branch=branch,
+                    branch=unit_branch + variations.drop_path(model, index, units),
                     after=after,
                     convs=convs,
                     features=convs[-1].features,
@@ -247,6 +214,7 @@ def _stages(
                     }[design.shared_preact],
                     index=index,
                     units=units,
+                    blur=blur,
                 )
             )
             features = convs[-1].features

@@ -117,6 +117,7 @@ class Norm(nn.Module):
     ) -> jax.Array:
         """[relu](norm([conv] x) [+ residual]); see `native.ops.norm_act` for the shapes."""
         features = x.shape[-1] if kernel is None else kernel.shape[-1]
+        # Initial values are drawn without kernels (step.init_variables): `norm(kind, start)` acts there.
         scale = self.param("scale", nn.initializers.ones, (features,))
         bias = self.param("bias", nn.initializers.zeros, (features,))
         mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from resnet_jax.expression import expression
-from resnet_jax.models import fusion, initializers
+from resnet_jax.models import initializers, norms
+from resnet_jax.models.pooling import blur_size
 from resnet_jax.models.standardization import StandardizedConv
 from resnet_jax.native.ops import Kernels
 from resnet_jax.tokens import (
@@ -32,11 +33,22 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "softplus": nn.softplus,
     "identity": lambda x: x,
 }
-NORMS = ("batch", "none")
+
+
+def _odd(text: str) -> int:
+    """An argument parser for odd kernel sizes."""
+    value = integer(1)(text)
+    if value % 2 == 0:
+        raise ValueError("is no odd number")
+    return value
+
 
 VOCABULARY = {
     "conv": Signature("the next convolution of the unit"),
-    "norm": Signature("normalisation", (Argument("kind", word(*NORMS), None),)),
+    "norm": Signature(
+        "normalisation",
+        (Argument("kind", norms.kind, None), Argument("start", number(), None)),
+    ),
     "act": Signature("activation", (Argument("kind", word(*ACTIVATIONS), None),)),
     "bias": Signature("a learned scalar, added; starts at 0"),
     "gain": Signature("a learned scalar factor", (Argument("start", number(), 1.0),)),
@@ -45,7 +57,11 @@ VOCABULARY = {
         "a fixed factor", (Argument("factor", expression("L", "l", "beta"), REQUIRED),)
     ),
     "se": Signature("squeeze-and-excitation", (Argument("reduction", integer(1), 16),)),
+    "eca": Signature("efficient channel attention", (Argument("kernel", _odd, None),)),
     "drop": Signature("dropout", (Argument("rate", number(0.0, 1.0), REQUIRED),)),
+    "drop_path": Signature(
+        "dropout of whole images", (Argument("rate", number(0.0, 1.0), REQUIRED),)
+    ),
 }
 """The tokens of `branch`, `after` and `final`."""
 
@@ -60,6 +76,9 @@ STEM_VOCABULARY = VOCABULARY | {
     ),
     "pool": Signature(
         "max pooling", (Argument("window", integer(1), 3), Argument("stride", integer(1), 2))
+    ),
+    "blur": Signature(
+        "low-pass filter", (Argument("size", blur_size, 3), Argument("stride", integer(1), 2))
     ),
 }
 """The tokens of `stem`."""
@@ -80,7 +99,7 @@ class LayerOptions:
     """What all layers of a network share.
 
     Attributes:
-        norm: kind of `norm` tokens that name none, one of `NORMS`.
+        norm: kind of `norm` tokens that name none, see `NORMS`.
         activation: kind of `act` tokens that name none, a key of `ACTIVATIONS`.
         conv_bias: whether convolutions have a bias per channel.
         dtype: of the computation; parameters and statistics are float32.
@@ -129,17 +148,17 @@ def convolution(spec: ConvSpec, options: LayerOptions, name: str) -> nn.Conv | S
     )
 
 
-def normalise(x: jax.Array, kind: str, options: LayerOptions, name: str, train: bool) -> jax.Array:
-    """Normalises `x` [B, H, W, C]; batch statistics are those of the global batch (biased variance)."""
-    if kind == "none":
-        return x
-    return nn.BatchNorm(
-        use_running_average=not train,
-        momentum=fusion.BATCH_NORM_MOMENTUM,
-        epsilon=fusion.BATCH_NORM_EPSILON,
-        dtype=options.dtype,
-        name=name,
-    )(x)
+def normalise(
+    x: jax.Array,
+    kind: str,
+    options: LayerOptions,
+    name: str,
+    train: bool,
+    start: float | None = None,
+) -> jax.Array:
+    """Normalises `x` [B, H, W, C]; the scale starts at 1 unless `start` is given. See `norms.py`."""
+    start = 1.0 if start is None else start
+    return norms.normalise(x, kind, start=start, dtype=options.dtype, name=name, train=train)
 
 
 class Bias(nn.Module):

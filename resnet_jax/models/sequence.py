@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from resnet_jax.models import fusion, signal
+from resnet_jax.models import fusion, pooling, signal
+from resnet_jax.models.attention import EfficientChannelAttention
 from resnet_jax.models.layers import (
     ACTIVATIONS,
     Bias,
@@ -169,8 +170,8 @@ class Layers:
             case "conv", _:
                 self._convs_used += 1
                 return convolution(self._convs[self._convs_used - 1], options, name)(x)
-            case "norm", (kind,):
-                return normalise(x, kind or options.norm, options, name, self._train)
+            case "norm", (kind, start):
+                return normalise(x, kind or options.norm, options, name, self._train, start)
             case "act", (kind,):
                 kind = kind or options.activation
                 y = ACTIVATIONS[kind](x)
@@ -187,8 +188,15 @@ class Layers:
                 return x * jnp.asarray(factor.value(**self._depth), x.dtype)
             case "se", (reduction,):
                 return SqueezeExcitation(reduction, options.dtype, name=name)(x)
+            case "eca", (kernel,):
+                return EfficientChannelAttention(kernel, options.dtype, name=name)(x)
             case "drop", (rate,):
                 return nn.Dropout(rate, deterministic=not self._train, name=name)(x)
+            case "drop_path", (rate,):
+                # One draw an image; what is kept is divided by its survival probability.
+                return nn.Dropout(rate, (1, 2, 3), deterministic=not self._train, name=name)(x)
+            case "blur", (size, stride):
+                return pooling.blur(x, size, stride)
             case "pool", (window, stride):
                 pad = ((window - 1) // 2,) * 2
                 return nn.max_pool(x, (window, window), (stride, stride), padding=(pad, pad))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from resnet_jax.expression import expression
-from resnet_jax.models import initializers
+from resnet_jax.models import initializers, pooling
 from resnet_jax.models.layers import ConvSpec, LayerOptions, convolution, normalise
 from resnet_jax.tokens import REQUIRED, Argument, Signature, number, word
 
@@ -31,21 +31,29 @@ def pad_channels(x: jax.Array, features: int, stride: int) -> jax.Array:
 class Projection(nn.Module):
     """Option B: a strided 1x1 convolution (He et al. 2015, arXiv 1512.03385, section 3.3).
 
+    Option D averages over the stride's pixels first, and the convolution has stride 1 (He et al. 2019,
+    arXiv 1812.01187, section 4.2).
+
     Attributes:
         features: output channels.
         stride: pixels.
         norm: whether a normalisation follows.
         options: shared by the network's layers.
+        pool: whether this is option D.
     """
 
     features: int
     stride: int
     norm: bool
     options: LayerOptions
+    pool: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        x = convolution(ConvSpec(self.features, 1, self.stride), self.options, "conv")(x)
+        stride = self.stride
+        if self.pool and stride > 1:
+            x, stride = pooling.average_pool(x, stride), 1
+        x = convolution(ConvSpec(self.features, 1, stride), self.options, "conv")(x)
         if self.norm:
             x = normalise(x, self.options.norm, self.options, "norm", train)
         return x
@@ -81,8 +89,8 @@ class Gate(nn.Module):
         return nn.sigmoid(conv(x))
 
 
-PROJECTIONS = ("A", "B")
-"""How the shortcut crosses a change of shape: zero-padding, or a 1x1 convolution."""
+PROJECTIONS = ("A", "B", "D")
+"""How the shortcut crosses a change of shape: zero-padding, a 1x1 convolution, one behind an average pool."""
 
 _FACTOR = expression("L", "l", "beta")
 _BIAS = Argument("bias", number(-1000, 1000), 0.0)

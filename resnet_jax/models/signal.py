@@ -108,8 +108,8 @@ def _through(
                 variance *= factor.value(**names) ** 2
             case (("gain" | "scale"), (start,)):
                 variance *= start**2
-            case "norm", (kind,) if (kind or norm) != "none":
-                variance = 1.0
+            case "norm", (kind, start) if (kind or norm) != "none":
+                variance = 1.0 if start is None else start**2
     return variance
 
 

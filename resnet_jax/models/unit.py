@@ -10,6 +10,7 @@ from collections.abc import Callable
 import jax
 from flax import linen as nn
 
+from resnet_jax.models import pooling
 from resnet_jax.models.combines import combined, is_plain_sum, scaled
 from resnet_jax.models.layers import ConvSpec, LayerOptions
 from resnet_jax.models.sequence import Layers
@@ -33,6 +34,7 @@ class UnitSpec:
         shared_preact: whether the shortcut starts behind the pre-activation.
         index, units: this unit's number, from 1, and how many the network has.
         beta: expected deviation of the input at initialisation (`signal.py`).
+        blur: size of the filter through which the shortcut is subsampled, pixels; None for no filter.
     """
 
     branch: tuple[Token, ...]
@@ -48,6 +50,7 @@ class UnitSpec:
     index: int
     units: int
     beta: float = 1.0
+    blur: int | None = None
 
     @property
     def names(self) -> dict[str, float]:
@@ -99,13 +102,15 @@ class Unit(nn.Module):
                 kept = scaled(self._project(x, train), first, spec.names)
                 return kept, lambda branch: scaled(branch, second, spec.names)
             case ("exclusive_gate" | "shortcut_gate") as kind, (bias,):
-                gate = Gate(spec.features, spec.stride, bias, self.options.dtype, name="gate")(x)
+                smooth, stride = self._smoothed(x)
+                gate = Gate(spec.features, stride, bias, self.options.dtype, name="gate")(smooth)
                 kept = (1 - gate) * self._project(x, train)
                 return kept, (lambda branch: gate * branch) if kind == "exclusive_gate" else None
             case "conv", (norm,) if spec.projection == "A" or not self._reshapes(x):
+                smooth, stride = self._smoothed(x)
                 norm = norm == "norm"
-                conv = Projection(spec.features, spec.stride, norm, self.options, name="shortcut")
-                return conv(x, train), None
+                conv = Projection(spec.features, stride, norm, self.options, name="shortcut")
+                return conv(smooth, train), None
             case "drop", (rate,):
                 drop = nn.Dropout(rate, deterministic=not train, name="shortcut_drop")
                 return drop(self._project(x, train)), None
@@ -114,14 +119,25 @@ class Unit(nn.Module):
     def _reshapes(self, x: jax.Array) -> bool:
         return self.spec.stride != 1 or x.shape[-1] != self.spec.features
 
+    def _smoothed(self, x: jax.Array) -> tuple[jax.Array, int]:
+        """The shortcut's input behind the filter that subsamples it, if any, and the stride that is left."""
+        spec = self.spec
+        return (pooling.blur(x, spec.blur, spec.stride), 1) if spec.blur else (x, spec.stride)
+
     def _project(self, x: jax.Array, train: bool) -> jax.Array:
         """Brings the shortcut to the branch's shape."""
         spec = self.spec
         if not self._reshapes(x):
             return x
+        x, stride = self._smoothed(x)
         if spec.projection == "A":
-            return pad_channels(x, spec.features, spec.stride)
+            return pad_channels(x, spec.features, stride)
         projection = Projection(
-            spec.features, spec.stride, spec.projection_norm, self.options, name="projection"
+            spec.features,
+            stride,
+            spec.projection_norm,
+            self.options,
+            pool=spec.projection == "D",
+            name="projection",
         )
         return projection(x, train)

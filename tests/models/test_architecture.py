@@ -306,8 +306,6 @@ def test_units_per_stage_follow_from_the_depth_unless_given(section, fields, siz
         ({"after": "conv act"}, ["config.model.after", "may not hold 'conv'", "config.model.branch"]),
         ({"final": "conv"}, ["config.model.final", "may not hold 'conv'", "config.model.branch"]),
         ({"final": "nrom"}, ["config.model.final", "'nrom'", "'norm'"]),
-        ({"stem": "norm act"}, ["config.model.stem", "'conv'", "unset"]),
-        ({"stem": ""}, ["config.model.stem", "'conv'", "unset"]),
         ({"stem": "imagnet"}, ["config.model.stem", "'imagnet'", "conv(kernel, stride, features)"]),
         ({"stem": "conv(0)"}, ["config.model.stem", "kernel='0'", "at least 1"]),
         ({"depth": 21}, ["config.model.depth=21", "6n+2 (such as 20)", "6n+4 (such as 22)"]),

@@ -88,6 +88,41 @@ def test_every_design_is_the_same_network_on_both_backends(config, compute, desi
     assert_same_network(ours, theirs)
 
 
+def slow(fields):
+    """Kinds that take the path of one that every run tests."""
+    return pytest.param(fields, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"norm": "ghost(4)", "zero_init": True, "projection": "D", "stem": ""},
+        {"zero_init": True, "drop_path": 0.5, "downsampling": "blur(2)"},
+        slow({"norm": "group(8)", "design": "full_preact", "drop_path": 0.5,
+              "drop_path_schedule": "constant", "downsampling": "blur(3)", "projection": "B"}),
+        slow({"norm": "frn", "activation": "identity", "branch": "conv norm act conv norm eca(3)"}),
+        slow({"norm": "dyt", "design": "full_preact", "projection": "D"}),
+        slow({"norm": "layer", "stem": "resnet_c", "downsampling": "blur(3)"}),
+    ],
+    ids=lambda fields: " ".join(map(str, fields.values())),
+)  # fmt: skip
+def test_other_layers_are_the_same_network_too(config, compute, fields):
+    config.model.stage_widths, config.model.stage_sizes = (16, 32), (1, 1)
+    for name, value in fields.items():
+        config.model[name] = value
+    ours = compute("native")
+    assert CALL in ours[4]
+    assert_same_network(ours, compute("xla"))
+
+
+@pytest.mark.slow
+def test_a_dropped_path_is_added_by_xla_and_the_norm_before_it_is_still_a_kernel(config, compute):
+    config.model.stage_widths, config.model.stage_sizes = (16,), (1,)
+    config.model.drop_path = 0.5
+    text = compute("native")[4]
+    assert text.count('custom_call_target="resnet_norm_act"') == 1 + 2
+
+
 def test_a_plain_net_and_a_projection_too(config, compute):
     config.model.shortcut = "none"
     assert_same_network(compute("native"), compute("xla"))

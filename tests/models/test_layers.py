@@ -285,7 +285,7 @@ def test_pooling_takes_the_largest_and_never_the_padding(window, stride):
 # What holds for all
 
 
-EXAMPLES = {"mul": "mul(0.5)", "drop": "drop(0.5)"}
+EXAMPLES = {"mul": "mul(0.5)", "drop": "drop(0.5)", "drop_path": "drop_path(0.5)"}
 
 
 @pytest.mark.parametrize("name", layers.STEM_VOCABULARY)

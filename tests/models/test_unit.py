@@ -9,7 +9,7 @@ import pytest
 
 from resnet_jax import tokens
 from resnet_jax.models.combines import COMBINES
-from resnet_jax.models.layers import VOCABULARY, ConvSpec, LayerOptions
+from resnet_jax.models.layers import STEM_VOCABULARY, ConvSpec, LayerOptions
 from resnet_jax.models.shortcuts import SHORTCUTS
 from resnet_jax.models.unit import Unit, UnitSpec, split_preact
 from tests.models.reference import Reference, original_unit, preact_unit, randomised, relu
@@ -19,7 +19,7 @@ INPUTS = 4
 
 
 def parse(text: str) -> tuple[tokens.Token, ...]:
-    return tokens.parse(text, VOCABULARY, "field")
+    return tokens.parse(text, STEM_VOCABULARY, "field")
 
 
 def unit(
