@@ -73,6 +73,10 @@ def get_config() -> ConfigDict:
     model.activation = "relu"  # what the token act stands for: relu | leaky_relu | silu | gelu |
     # elu | softplus | identity
 
+    model.plugins = ()  # modules whose functions and linen modules are tokens too (docs/plugins.md)
+    model.unit = placeholder(str)  # my_pkg.my_unit:MyUnit, a class of residual units; unset: the
+    # one that the strings describe
+
     config.optimizer = optimizer = ConfigDict()
     optimizer.name = "sgd"  # sgd | adamw
     optimizer.learning_rate = 0.1  # the peak of the schedule

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax.data import augment, spec
 from resnet_jax.errors import ConfigError
-from resnet_jax.models import architecture
+from resnet_jax.models import architecture, plugins
 from resnet_jax.rules import MAX_POSITIONS, RULES
 
 
@@ -83,7 +83,9 @@ def validate(config: ConfigDict) -> None:
         )
     dataset = spec.get(config.data.name)
     augment.parse(config.augment, dataset.image_shape)
-    architecture.build(config.model, dataset.num_classes)
+    network = architecture.build(config.model, dataset.num_classes)
+    if config.model.plugins or config.model.unit:
+        plugins.check(network, dataset.image_shape)
 
 
 def _check_data(config: ConfigDict) -> None:

@@ -1,6 +1,7 @@
 """Which values each config field may have; `configs/default.py` says what it means."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -70,6 +71,15 @@ def _increasing_fractions(v: Any) -> bool:
     return numbers and list(v) == sorted(set(v))
 
 
+_MODULE = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
+
+
+def _modules(v: Any) -> bool:
+    return isinstance(v, tuple) and all(
+        isinstance(x, str) and re.fullmatch(_MODULE, x, re.ASCII) is not None for x in v
+    )
+
+
 BOOLEAN = Rule("true or false", lambda v: isinstance(v, bool))
 _TEXT = Rule("text", lambda v: isinstance(v, str))
 _OPTIONAL_TEXT = dataclasses.replace(_TEXT, optional=True)
@@ -123,6 +133,14 @@ RULES: Mapping[str, Rule] = {
     "model.shared_preact": _choice("paper", "none", "all"),
     "model.norm": _choice(*layers.NORMS),
     "model.activation": _choice(*layers.ACTIVATIONS),
+    "model.plugins": Rule(
+        "a tuple of import paths of modules, such as ('my_pkg.my_tokens',)", _modules
+    ),
+    "model.unit": Rule(
+        "an import path such as my_pkg.my_unit:MyUnit",
+        lambda v: isinstance(v, str) and re.fullmatch(rf"{_MODULE}:[A-Za-z_]\w*", v) is not None,
+        optional=True,
+    ),
     "optimizer.name": _choice("sgd", "adamw"),
     "optimizer.learning_rate": _number(0, open_low=True),
     "optimizer.schedule": _choice("cosine", "linear", "step", "constant"),

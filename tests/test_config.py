@@ -64,6 +64,8 @@ VALUES = {
     "model.shared_preact": (["paper", "none", "all"], ["some", ""]),
     "model.norm": (["batch", "none"], ["batchnorm", ""]),
     "model.activation": (["relu", "gelu"], ["ReLU", ""]),
+    "model.plugins": ([(), ("a",), ("a.b_c", "d")], [("",), (".a",), ("a:b",), ("a b",), (1,)]),
+    "model.unit": (["a:B", "a.b.c:D"], ["", "a", "a.b", ":B", "a:", "a:B:C", "a b:C"]),
     "optimizer.name": (["sgd", "adamw"], ["adam", ""]),
     "optimizer.learning_rate": POSITIVE,
     "optimizer.schedule": (["cosine", "linear", "step", "constant"], ["cos", ""]),
@@ -260,7 +262,7 @@ def test_a_config_that_lacks_fields_is_refused_with_their_names():
     config = default.get_config()
     del config.seed
     assert "the config lacks seed;" in message(config)
-    assert "seed, num_epochs, num_steps and 56 more fields" in message(ConfigDict())
+    assert "seed, num_epochs, num_steps and 58 more fields" in message(ConfigDict())
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4, 6, 8])

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 
 from resnet_jax import tokens
 from resnet_jax.errors import ConfigError
+from resnet_jax.models import plugins
 from resnet_jax.models.designs import DESIGNS, Design
 from resnet_jax.models.layers import STEM_VOCABULARY, VOCABULARY, ConvSpec, LayerOptions
 from resnet_jax.models.resnet import ResNet
-from resnet_jax.models.unit import UnitSpec, split_preact
+from resnet_jax.models.unit import Unit, UnitSpec, split_preact
 from resnet_jax.native.ops import Kernels
 from resnet_jax.tokens import Token
 
@@ -41,19 +42,21 @@ def build(
     Raises:
         ConfigError: a string or number that describes no network, naming the field.
     """
+    own = plugins.load(model.plugins, STEM_VOCABULARY)
+    known = plugins.vocabulary(VOCABULARY, own)
     design = resolve_design(model)
     kernels = tuple(model.kernels or ((1, 3, 1) if model.bottleneck else (3, 3)))
     branch = _repeat_to(
-        tokens.parse(design.branch, VOCABULARY, "config.model.branch"), len(kernels), kernels
+        tokens.parse(design.branch, known, "config.model.branch"), len(kernels), kernels
     )
-    after = tokens.parse(design.after, VOCABULARY, "config.model.after")
-    final = tokens.parse(design.final, VOCABULARY, "config.model.final")
+    after = tokens.parse(design.after, known, "config.model.after")
+    final = tokens.parse(design.final, known, "config.model.final")
     for field, sequence in (("config.model.after", after), ("config.model.final", final)):
         if any(token.name == "conv" for token in sequence):
             raise ConfigError(
                 f"{field} may not hold 'conv'; convolutions belong into config.model.branch"
             )
-    stem, stem_convs = _stem(design.stem, model.stage_widths[0])
+    stem, stem_convs = _stem(design.stem, model.stage_widths[0], own)
     units = sum(stage_sizes(model))
     every_unit = range(1, units + 1)
     _check_factors("config.model.branch", branch, every_unit, units)
@@ -71,6 +74,7 @@ def build(
         conv_bias=not (has_norm or has_bias),
         dtype=dtype,
         kernels=native,
+        plugins=own,
     )
     return ResNet(
         stem=stem,
@@ -79,6 +83,7 @@ def build(
         final=final,
         num_classes=num_classes,
         options=options,
+        unit=plugins.load_unit(model.unit) if model.unit else Unit,
     )
 
 
@@ -89,7 +94,8 @@ def resolve_design(model: Any) -> Design:
     after = row.after if model.after is None else model.after
     stem = row.stem if model.stem is None else model.stem
     final = row.final if model.final is None else model.final
-    parsed = tokens.parse(branch, VOCABULARY, "config.model.branch")
+    known = plugins.vocabulary(VOCABULARY, plugins.load(model.plugins, STEM_VOCABULARY))
+    parsed = tokens.parse(branch, known, "config.model.branch")
     if not any(token.name == "conv" for token in parsed):
         raise ConfigError(
             f"config.model.branch={branch!r} has no 'conv'; write, say, 'conv norm act conv'"
@@ -119,8 +125,10 @@ def _derived_stem(branch: tuple[Token, ...], *, imagenet: bool) -> str:
     return f"conv(7, 2){rest} pool(3, 2)" if imagenet else f"conv{rest}"
 
 
-def _stem(text: str, features: int) -> tuple[tuple[Token, ...], tuple[ConvSpec, ...]]:
-    stem = tokens.parse(text, STEM_VOCABULARY, "config.model.stem")
+def _stem(
+    text: str, features: int, own: tuple[plugins.Plugin, ...]
+) -> tuple[tuple[Token, ...], tuple[ConvSpec, ...]]:
+    stem = tokens.parse(text, plugins.vocabulary(STEM_VOCABULARY, own), "config.model.stem")
     convs = [token.arguments for token in stem if token.name == "conv"]
     specs = tuple(ConvSpec(width or features, kernel, stride) for kernel, stride, width in convs)
     return stem, specs

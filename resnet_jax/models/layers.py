@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from resnet_jax.expression import expression
 from resnet_jax.models import fusion, initializers
+from resnet_jax.models.plugins import Plugin
 from resnet_jax.native.ops import Kernels
 from resnet_jax.tokens import (
     REQUIRED,
@@ -86,6 +87,7 @@ class LayerOptions:
         conv_bias: whether convolutions have a bias per channel.
         dtype: of the computation; parameters and statistics are float32.
         kernels: native kernels to use where they serve; None for XLA's alone.
+        plugins: what tokens stand for that are not built in.
     """
 
     norm: str = "batch"
@@ -93,6 +95,7 @@ class LayerOptions:
     conv_bias: bool = False
     dtype: jnp.dtype = jnp.float32
     kernels: Kernels | None = None
+    plugins: tuple[Plugin, ...] = ()
 
 
 def convolution(spec: ConvSpec, options: LayerOptions, name: str) -> nn.Conv:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from resnet_jax.models import initializers
+from resnet_jax.models import initializers, plugins
 from resnet_jax.models.layers import ConvSpec, LayerOptions
 from resnet_jax.models.sequence import Layers
 from resnet_jax.models.unit import Unit, UnitSpec
@@ -45,11 +45,16 @@ class Stage(nn.Module):
 
     units: tuple[UnitSpec, ...]
     options: LayerOptions
+    unit: type[nn.Module] = Unit
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         for number, spec in enumerate(self.units, 1):
-            x = Unit(spec, self.options, name=f"block{number}")(x, train)
+            name = f"block{number}"
+            if self.unit is Unit:
+                x = Unit(spec, self.options, name=name)(x, train)
+            else:
+                x = plugins.apply_unit(self.unit, spec, self.options, name, x, train)
         return x
 
 
@@ -66,6 +71,7 @@ class ResNet(nn.Module):
         stages: the units of each stage.
         num_classes: number of logits.
         options: shared by all layers.
+        unit: class of the residual units.
     """
 
     stem: tuple[Token, ...]
@@ -74,6 +80,7 @@ class ResNet(nn.Module):
     final: tuple[Token, ...]
     num_classes: int
     options: LayerOptions
+    unit: type[nn.Module] = Unit
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -91,7 +98,7 @@ class ResNet(nn.Module):
         x = images.astype(options.dtype)
         x = TokenLayers(self.stem, self.stem_convs, options, 0, total, name="stem")(x, train)
         for number, units in enumerate(self.stages, 1):
-            x = Stage(units, options, name=f"stage{number}")(x, train)
+            x = Stage(units, options, self.unit, name=f"stage{number}")(x, train)
         x = TokenLayers(self.final, (), options, total, total, name="final")(x, train)
         # The mean and the head are float32 in every precision: a loss in bfloat16 has 8 bits.
         features = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
