@@ -97,6 +97,10 @@ def get_config() -> ConfigDict:
     optimizer.decayed = (".*/kernel",)  # patterns of the parameters that decay; ".*": all
     optimizer.clip_norm = 0.0  # global norm to which gradients are clipped; 0: not
 
+    config.probe = probe = ConfigDict()
+    probe.every = 0  # steps between rows of probes.jsonl: per unit, norms of both paths, gradient
+    # and output; each costs about a step, and a second program to compile; 0: none
+
     config.checkpoint = checkpoint = ConfigDict()
     checkpoint.every = 2000  # steps between checkpoints; the last step is always saved
     checkpoint.keep = 1  # newest ones kept; the best by validation accuracy is kept beside them

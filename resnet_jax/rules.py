@@ -163,6 +163,7 @@ RULES: Mapping[str, Rule] = {
         lambda v: isinstance(v, tuple) and all(isinstance(x, str) for x in v),
     ),
     "optimizer.clip_norm": _number(0),
+    "probe.every": _integer(0),
     "checkpoint.every": _integer(1),
     "checkpoint.keep": _integer(1),
 }

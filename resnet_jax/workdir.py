@@ -32,7 +32,7 @@ RESULT_FIELDS = frozenset(
 """What `result.json` holds."""
 
 NOT_PART_OF_THE_RUN = re.compile(
-    r"data\.(dir|prepare|placement)|tensorboard|checkpoint\..*|eval_batch_size|conv_backend|profile"
+    r"data\.(dir|prepare|placement)|tensorboard|checkpoint\..*|eval_batch_size|conv_backend|profile|probe\..*"
 )
 """Fields that may differ when a run is continued: they change its last bits at most."""
 

@@ -83,6 +83,7 @@ VALUES = {
     "optimizer.decay_coupling": (["coupled", "decoupled"], ["l2", ""]),
     "optimizer.decayed": ([(), (".*",)], [(1,), ((),)]),
     "optimizer.clip_norm": NOT_NEGATIVE,
+    "probe.every": ([0, 1, INT_MAX], [-1, INT_MAX + 1]),
     "checkpoint.every": COUNT,
     "checkpoint.keep": COUNT,
 }
@@ -262,7 +263,7 @@ def test_a_config_that_lacks_fields_is_refused_with_their_names():
     config = default.get_config()
     del config.seed
     assert "the config lacks seed;" in message(config)
-    assert "seed, num_epochs, num_steps and 58 more fields" in message(ConfigDict())
+    assert "seed, num_epochs, num_steps and 59 more fields" in message(ConfigDict())
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4, 6, 8])

@@ -109,6 +109,7 @@ class TestClaim:
             "eval_batch_size",
             "conv_backend",
             "profile",
+            "probe.every",
             "tensorboard",
             "data.dir",
             "data.prepare",

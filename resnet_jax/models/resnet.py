@@ -6,6 +6,7 @@ from flax import linen as nn
 
 from resnet_jax.models import initializers, plugins
 from resnet_jax.models.layers import ConvSpec, LayerOptions
+from resnet_jax.models.meeting import COLLECTION
 from resnet_jax.models.sequence import Layers
 from resnet_jax.models.unit import Unit, UnitSpec
 from resnet_jax.tokens import Token
@@ -55,6 +56,7 @@ class Stage(nn.Module):
                 x = Unit(spec, self.options, name=name)(x, train)
             else:
                 x = plugins.apply_unit(self.unit, spec, self.options, name, x, train)
+            self.sow(COLLECTION, f"{name}_output", x)
         return x
 
 
