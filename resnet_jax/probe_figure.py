@@ -102,6 +102,8 @@ def _logarithmic(axes: Any) -> None:
     """A logarithmic y axis with plain numbers, and enough of them where it spans little."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+    if not math.isfinite(axes.dataLim.minposy):
+        return  # nothing but zeros
     axes.set_yscale("log", nonpositive="mask")
     low, high = axes.get_ylim()
     plain = FuncFormatter(lambda value, _: f"{value:g}")
