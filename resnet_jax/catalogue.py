@@ -123,13 +123,17 @@ def _network(config: ConfigDict) -> ResNet:
     return architecture.build(config.model, spec.get(config.data.name).num_classes)
 
 
-def shown_units(network: ResNet) -> list[tuple[str, UnitSpec, int]]:
+def shown_units(network: ResNet, channels: int = 3) -> list[tuple[str, UnitSpec, int]]:
     """The units to draw: one that keeps the shape, the first that changes it at a stride.
+
+    Args:
+        network: as built.
+        channels: of the images, which the first unit sees where the stem has no convolution.
 
     Returns:
         name, unit and input channels of each; at least one.
     """
-    found, inputs = [], network.stem_convs[-1].features
+    found, inputs = [], network.stem_convs[-1].features if network.stem_convs else channels
     for number, stage in enumerate(network.stages, 1):
         for block, unit in enumerate(stage, 1):
             found.append((f"stage{number}/block{block}", unit, inputs))

@@ -74,14 +74,14 @@ def diagram(spec: UnitSpec, inputs: int, options: LayerOptions, caption: str) ->
         return tuple(made)
 
     preact, rest = split_preact(spec.branch)
-    plain = str(spec.shortcut) == "none"
+    name = formula.call(str(spec.shortcut))[0]
+    plain = name == "none"
     shared = boxes(preact) if spec.shared_preact and not plain else ()
     branch = boxes(rest if shared else (*preact, *rest))
     if formula.is_gate(str(spec.shortcut))[1]:
         branch += (Box(("x g(x)",), "shortcut"),)
-    drop_path = getattr(spec, "drop_path", 0.0)
-    if isinstance(drop_path, float) and drop_path:
-        branch += (Box((f"drop path {drop_path:.2g}",), "other"),)
+    if name == "scale" and formula.factors(str(spec.shortcut))[1] != "1":
+        branch += (Box((f"x {formula.factors(str(spec.shortcut))[1]}",), "shortcut"),)
     size = f"[H/{spec.stride}, W/{spec.stride}" if spec.stride > 1 else "[H, W"
     return Diagram(
         caption=caption,
@@ -90,9 +90,14 @@ def diagram(spec: UnitSpec, inputs: int, options: LayerOptions, caption: str) ->
         shared=shared,
         branch=branch,
         shortcut=None if plain else _shortcut(spec, inputs, options),
-        combine=("+",) if str(spec.combine) == "add" else _wrapped(str(spec.combine)),
+        combine=_meeting(str(spec.combine)),
         after=boxes(spec.after),
     )
+
+
+def _meeting(combine: str) -> tuple[str, ...]:
+    plain = formula.call(combine)[0] == "add" and formula.factors(combine) == ("1", "1")
+    return ("+",) if plain else _wrapped(combine)
 
 
 def _box(token: Token, conv: ConvSpec | None, inputs: int, options: LayerOptions) -> Box:
@@ -118,31 +123,45 @@ def _conv_label(conv: ConvSpec, inputs: int) -> str:
 
 def _shortcut(spec: UnitSpec, inputs: int, options: LayerOptions) -> tuple[Box, ...]:
     """The projection, where the shape changes, and what the shortcut does beside."""
-    boxes = []
-    if spec.stride > 1 or inputs != spec.features:
-        change = f"{inputs} → {spec.features}"
-        stride = f"stride {spec.stride}" if spec.stride > 1 else ""
-        conv = _conv_label(ConvSpec(spec.features, 1, spec.stride), inputs)
-        match str(spec.projection):
-            case "A":
-                lines = [f"zero-pad {change}", stride]
-            case "B":
-                lines = conv.split(", ", 2)
-            case "D":
-                pool = f"average-pool {spec.stride}x{spec.stride}"
-                conv = _conv_label(ConvSpec(spec.features, 1), inputs)
-                lines = [pool] * (spec.stride > 1) + conv.split(", ")
-            case other:
-                lines = [f"projection {other}", change, stride]
-        boxes.append(Box(tuple(text for text in lines if text), "shortcut"))
-        if spec.projection_norm and str(spec.projection) != "A" and options.norm != "none":
-            boxes.append(Box((f"{options.norm} norm",), "norm"))
-    name = str(spec.shortcut)
-    if formula.is_gate(name)[0]:
-        boxes.append(Box((name, "x (1 - g(x))"), "shortcut"))
+    text = str(spec.shortcut)
+    name, arguments = formula.call(text)
+    changes = spec.stride > 1 or inputs != spec.features
+    # A convolution on every shortcut crosses a change of shape itself, unless another one does.
+    projects = changes and not (name == "conv" and spec.projection == "A")
+    boxes = _projection(spec, inputs, options) if projects else []
+    if name == "conv":
+        conv = ConvSpec(spec.features, 1, 1 if projects else spec.stride)
+        label = _conv_label(conv, spec.features if projects else inputs)
+        boxes.append(Box(tuple(label.split(", ")), "shortcut"))
+        boxes += [Box((f"{options.norm} norm",), "norm")] * (arguments == "norm")
+    elif formula.is_gate(text)[0]:
+        boxes.append(Box((text, "x (1 - g(x))"), "shortcut"))
+    elif name == "scale":
+        boxes.append(Box((f"x {formula.factors(text)[0]}",), "shortcut"))
     elif name != "identity":
-        boxes.append(Box(tuple(textwrap.wrap(name, 20)), "shortcut"))
+        boxes.append(Box(tuple(textwrap.wrap(text, 20)), "shortcut"))
     return tuple(boxes)
+
+
+def _projection(spec: UnitSpec, inputs: int, options: LayerOptions) -> list[Box]:
+    """How the shortcut crosses a change of shape."""
+    change = f"{inputs} → {spec.features}"
+    stride = f"stride {spec.stride}" if spec.stride > 1 else ""
+    match spec.projection:
+        case "A":
+            lines = [f"zero-pad {change}", stride]
+        case "B":
+            lines = _conv_label(ConvSpec(spec.features, 1, spec.stride), inputs).split(", ")
+        case "D":
+            pool = f"average-pool {spec.stride}x{spec.stride}"
+            conv = _conv_label(ConvSpec(spec.features, 1), inputs)
+            lines = [pool if stride else "", *conv.split(", ")]
+        case other:
+            lines = [f"projection {other}", change, stride]
+    boxes = [Box(tuple(text for text in lines if text), "shortcut")]
+    if spec.projection_norm and spec.projection != "A" and options.norm != "none":
+        boxes.append(Box((f"{options.norm} norm",), "norm"))
+    return boxes
 
 
 def svg(title: str, formula: str, source: str, diagrams: Sequence[Diagram]) -> str:

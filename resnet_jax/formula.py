@@ -46,13 +46,33 @@ def is_gate(shortcut: str) -> tuple[bool, bool]:
 def combined(shortcut: str, combine: str, x: str, branch: str) -> str:
     """How the two paths meet, with `x` in front of the shortcut and `branch` behind the branch."""
     gate, exclusive = is_gate(shortcut)
+    scaled = factors(shortcut) if call(shortcut)[0] == "scale" else None
     if exclusive:
         branch = f"g({x}) * {_factor(branch)}"
     if gate:
         x = f"(1 - g({x})) * {x}"
+    elif scaled:
+        x, branch = _times(scaled[0], x), _times(scaled[1], branch)
     elif shortcut != "identity":
         x = _named(shortcut, x)
-    return f"{x} + {branch}" if combine == "add" else _named(combine, f"{x}, {branch}")
+    if call(combine)[0] == "add":
+        first, second = factors(combine)
+        return f"{_times(first, x)} + {_times(second, branch)}"
+    if combine == "subtract":
+        return f"{x} - {_factor(branch)}"
+    return _named(combine, f"{x}, {branch}")
+
+
+def factors(text: str) -> tuple[str, str]:
+    """The factors on shortcut and branch in `scale(0.5)` or `add(1, 0.1)`; "1" where none is given."""
+    given = [part.strip() for part in call(text)[1].split(",") if part.strip()]
+    plain = ["1" if part == "1.0" else part for part in given]
+    first, second = (*plain, "1", "1")[:2]
+    return first, second
+
+
+def _times(factor: str, x: str) -> str:
+    return x if factor == "1" else f"{_factor(factor)} * {_factor(x)}"
 
 
 def _letters(tokens: Sequence[Token]) -> dict[int, str]:

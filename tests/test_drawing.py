@@ -74,6 +74,7 @@ KINDS = [
     {"branch": "bias conv " + "drop(0.123456789) mul(1/sqrt(L)+l*l/4) " * 4 + "conv norm"},
     {"changes": {"shortcut": "exclusive_gate(-6)", "combine": "orthogonal(position)"}},
     {"changes": {"shortcut": LONG, "projection": "D", "combine": LONG, "after": (LONG, LONG)}},
+    {"changes": {"shortcut": "conv(norm)", "combine": "add(1.0, 1/sqrt(L))"}, "projection": "B"},
     {"stage_sizes": (1, 1, 1), "groups": 16, "bottleneck": True, "kernels": (1, 9, 1)},
 ]
 
@@ -122,6 +123,18 @@ def test_the_meeting_point_carries_the_combine_and_the_shortcut_what_it_does():
     assert {"exclusive_gate(-6)", "x (1 - g(x))", "x g(x)", "some(1)"} <= set(gated)
     assert "+" not in gated
     assert not {"+", "identity"} & set(labels(draw(shortcut="none")))
+    halved = labels(draw(changes={"shortcut": "scale(0.5, 0.1)", "combine": "add(1.0, 1.0)"}))
+    assert {"x 0.5", "x 0.1", "+", "zero-pad 16 → 32"} <= set(halved)
+
+
+def test_a_convolution_on_every_shortcut_takes_the_place_of_zero_padding_only():
+    found = labels(draw(changes={"shortcut": "conv(norm)"}))
+    assert found.count("conv 1x1") == 2
+    assert {"16 → 16", "16 → 32", "stride 2"} <= set(found)
+    assert not any("zero-pad" in label for label in found)
+    twice = labels(draw(changes={"shortcut": "conv(none)"}, projection="B"))
+    assert twice.count("conv 1x1") == 3
+    assert {"16 → 32", "32 → 32"} <= set(twice)
 
 
 def test_a_title_is_escaped_and_the_background_white():

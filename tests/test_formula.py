@@ -57,7 +57,11 @@ def test_the_formula_follows_from_the_strings(fields, expected):
 @pytest.mark.parametrize(
     ("shortcut", "combine", "expected"),
     [
-        ("scale(0.5)", "add", "scale[0.5](x) + f(x)"),
+        ("scale(0.5)", "add", "0.5 * x + f(x)"),
+        ("scale(0.5, 0.1)", "add(1.0, 1.0)", "0.5 * x + 0.1 * f(x)"),
+        ("identity", "add(1.0, 1/sqrt(L))", "x + 1/sqrt(L) * f(x)"),
+        ("identity", "subtract", "x - f(x)"),
+        ("conv(none)", "learned(1.0, 0.0)", "learned[1.0, 0.0](conv[none](x), f(x))"),
         ("identity", "orthogonal(position)", "orthogonal[position](x, f(x))"),
         ("exclusive_gate(-6)", "add", "(1 - g(x)) * x + g(x) * f(x)"),
         ("shortcut_gate(-6)", "add", "(1 - g(x)) * x + f(x)"),
