@@ -79,9 +79,9 @@ def diagram(spec: UnitSpec, inputs: int, options: LayerOptions, caption: str) ->
     shared = boxes(preact) if spec.shared_preact and not plain else ()
     branch = boxes(rest if shared else (*preact, *rest))
     if formula.is_gate(str(spec.shortcut))[1]:
-        branch += (Box(("x g(x)",), "shortcut"),)
+        branch += (Box(("times g(x)",), "shortcut"),)
     if name == "scale" and formula.factors(str(spec.shortcut))[1] != "1":
-        branch += (Box((f"x {formula.factors(str(spec.shortcut))[1]}",), "shortcut"),)
+        branch += (Box((f"times {formula.factors(str(spec.shortcut))[1]}",), "shortcut"),)
     size = f"[H/{spec.stride}, W/{spec.stride}" if spec.stride > 1 else "[H, W"
     return Diagram(
         caption=caption,
@@ -112,7 +112,7 @@ def _box(token: Token, conv: ConvSpec | None, inputs: int, options: LayerOptions
 
 
 def _wrapped(text: str) -> tuple[str, ...]:
-    return tuple(textwrap.wrap(text, 30))
+    return tuple(textwrap.wrap(formula.short(text), 30))
 
 
 def _conv_label(conv: ConvSpec, inputs: int) -> str:
@@ -135,9 +135,9 @@ def _shortcut(spec: UnitSpec, inputs: int, options: LayerOptions) -> tuple[Box, 
         boxes.append(Box(tuple(label.split(", ")), "shortcut"))
         boxes += [Box((f"{options.norm} norm",), "norm")] * (arguments == "norm")
     elif formula.is_gate(text)[0]:
-        boxes.append(Box((text, "x (1 - g(x))"), "shortcut"))
+        boxes.append(Box((text, "times (1 - g(x))"), "shortcut"))
     elif name == "scale":
-        boxes.append(Box((f"x {formula.factors(text)[0]}",), "shortcut"))
+        boxes.append(Box((f"times {formula.factors(text)[0]}",), "shortcut"))
     elif name != "identity":
         boxes.append(Box(tuple(textwrap.wrap(text, 20)), "shortcut"))
     return tuple(boxes)

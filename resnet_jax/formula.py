@@ -34,6 +34,11 @@ def call(text: str) -> tuple[str, str]:
     return name, rest[:-1]
 
 
+def short(text: str) -> str:
+    """`drop_path(0.007407407407407408)` with three digits, as one reads it."""
+    return re.sub(r"\d+\.\d{5,}", lambda match: f"{float(match[0]):.3g}", text)
+
+
 def is_gate(shortcut: str) -> tuple[bool, bool]:
     """Whether a shortcut is multiplied by 1 - g(x), and whether the branch is by g(x) as well.
 
@@ -104,7 +109,7 @@ def _apply(tokens: Sequence[Token], x: str, letters: dict) -> str:
 
 def _named(text: str, x: str) -> str:
     """`drop(0.5)` of `x` is `drop[0.5](x)`."""
-    name, arguments = call(text)
+    name, arguments = call(short(text))
     return f"{name}[{arguments}]({x})" if arguments else f"{name}({x})"
 
 

@@ -120,11 +120,11 @@ def test_a_shared_pre_activation_stands_before_the_split():
 def test_the_meeting_point_carries_the_combine_and_the_shortcut_what_it_does():
     assert {"+", "identity", "zero-pad 16 → 32"} <= set(labels(draw()))
     gated = labels(draw(changes={"shortcut": "exclusive_gate(-6)", "combine": "some(1)"}))
-    assert {"exclusive_gate(-6)", "x (1 - g(x))", "x g(x)", "some(1)"} <= set(gated)
+    assert {"exclusive_gate(-6)", "times (1 - g(x))", "times g(x)", "some(1)"} <= set(gated)
     assert "+" not in gated
     assert not {"+", "identity"} & set(labels(draw(shortcut="none")))
     halved = labels(draw(changes={"shortcut": "scale(0.5, 0.1)", "combine": "add(1.0, 1.0)"}))
-    assert {"x 0.5", "x 0.1", "+", "zero-pad 16 → 32"} <= set(halved)
+    assert {"times 0.5", "times 0.1", "+", "zero-pad 16 → 32"} <= set(halved)
 
 
 def test_a_convolution_on_every_shortcut_takes_the_place_of_zero_padding_only():

@@ -30,6 +30,10 @@ def unit(**fields) -> UnitSpec:
             {"branch": "act conv act(silu) conv gain(0)", "after": ""},
             "y = x + a * conv(silu(conv(act(x))))",
         ),
+        (
+            {"branch": "conv conv drop(0.007407407407407408)", "after": ""},
+            "y = x + drop[0.00741](conv(conv(x)))",
+        ),
         ({"branch": "conv conv mul(1/sqrt(L))", "after": ""}, "y = x + 1/sqrt(L) * conv(conv(x))"),
         (
             {"branch": "conv conv mul(l+1) bias mul(2)", "after": ""},
