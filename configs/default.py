@@ -92,6 +92,10 @@ def get_config() -> ConfigDict:
     model.remat = False  # compute units again in the backward pass instead of keeping what is in
     # them: less memory, more time, the same results
 
+    model.plugins = ()  # modules whose functions and linen modules are tokens too (docs/plugins.md)
+    model.unit = placeholder(str)  # my_pkg.my_unit:MyUnit, a class of residual units; unset: the
+    # one that the strings describe
+
     config.optimizer = optimizer = ConfigDict()
     optimizer.name = "sgd"  # sgd | adamw
     optimizer.learning_rate = 0.1  # the peak of the schedule
@@ -115,6 +119,10 @@ def get_config() -> ConfigDict:
     optimizer.clip_norm = 0.0  # global norm to which gradients are clipped; 0: not
     optimizer.adaptive_clip = 0.0  # of each output channel, gradient norm over weight norm at most,
     # but for the head; 0: not
+
+    config.probe = probe = ConfigDict()
+    probe.every = 0  # steps between rows of probes.jsonl: per unit, norms of both paths, gradient
+    # and output; each costs about a step, and a second program to compile; 0: none
 
     config.checkpoint = checkpoint = ConfigDict()
     checkpoint.every = 2000  # steps between checkpoints; the last step is always saved

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax.data import augment, spec
 from resnet_jax.errors import ConfigError
-from resnet_jax.models import architecture, places
+from resnet_jax.models import architecture, places, plugins
 from resnet_jax.optimizer import rate_factors
 from resnet_jax.rules import MAX_POSITIONS, RULES
 
@@ -88,6 +88,8 @@ def validate(config: ConfigDict) -> None:
     network = architecture.build(config.model, dataset.num_classes, channels=channels)
     places.check_batch(network, channels, config.batch_size // config.accumulation)
     rate_factors(config)
+    if config.model.plugins or config.model.unit:
+        plugins.check(network, dataset.image_shape)
 
 
 def _check_data(config: ConfigDict) -> None:

@@ -58,7 +58,9 @@ def describe(config: ConfigDict, dataset: Dataset, parameters: int, devices: lis
         f"network   {network_name(model)}: {parameters:,} parameters, {config.precision}",
         f"unit      branch '{design.branch}', after '{design.after}', shortcut {model.shortcut}, "
         f"projection {model.projection}"
-        + (f", combine {model.combine}" if model.combine != "add" else ""),
+        + (f", combine {model.combine}" if model.combine != "add" else "")
+        + (f"; a class of your own: {model.unit}" if model.unit else ""),
+        *([f"plugins   {', '.join(model.plugins)}"] if model.plugins else []),
         f"recipe    {how}rate {recipe.learning_rate:g} {recipe.schedule}"
         f"{f' after {recipe.warmup:.1%} warm-up' if recipe.warmup else ''}, "
         f"{optimizer.decay_coupling(recipe)} weight decay {recipe.weight_decay:g}"

@@ -1,6 +1,7 @@
 """Which values each config field may have; `configs/default.py` says what it means."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from types import UnionType
 from typing import Any
@@ -91,6 +92,15 @@ def _is_pairs(v: Any, second: type | UnionType) -> bool:
     )
 
 
+_MODULE = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
+
+
+def _modules(v: Any) -> bool:
+    return isinstance(v, tuple) and all(
+        isinstance(x, str) and re.fullmatch(_MODULE, x, re.ASCII) is not None for x in v
+    )
+
+
 BOOLEAN = Rule("true or false", lambda v: isinstance(v, bool))
 _TEXT = Rule("text", lambda v: isinstance(v, str))
 _OPTIONAL_TEXT = dataclasses.replace(_TEXT, optional=True)
@@ -158,6 +168,14 @@ RULES: Mapping[str, Rule] = {
         lambda v: _is_pairs(v, str),
         optional=True,
     ),
+    "model.plugins": Rule(
+        "a tuple of import paths of modules, such as ('my_pkg.my_tokens',)", _modules
+    ),
+    "model.unit": Rule(
+        "an import path such as my_pkg.my_unit:MyUnit",
+        lambda v: isinstance(v, str) and re.fullmatch(rf"{_MODULE}:[A-Za-z_]\w*", v) is not None,
+        optional=True,
+    ),
     "optimizer.name": _choice("sgd", "adamw"),
     "optimizer.learning_rate": _number(0, open_low=True),
     "optimizer.schedule": _choice("cosine", "linear", "step", "constant"),
@@ -186,6 +204,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "optimizer.clip_norm": _number(0),
     "optimizer.adaptive_clip": _number(0),
+    "probe.every": _integer(0),
     "checkpoint.every": _integer(1),
     "checkpoint.keep": _integer(1),
 }

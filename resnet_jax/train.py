@@ -17,6 +17,7 @@ from resnet_jax import (
     evaluate,
     interrupt,
     plan,
+    probes,
     profile,
     sharding,
     step,
@@ -135,6 +136,10 @@ class _Run:
         self._progress = console.Progress(self._plan.steps, done, self._config.batch_size)
         folder = self._workdir / "profile"
         self._profiler = profile.Profiler(folder, done) if self._config.profile else None
+        self._probes = None
+        if every := self._config.probe.every:
+            path = self._workdir / probes.FILE
+            self._probes = probes.Probes(self._plan.recipe, path, every, done)
         try:
             with interrupt.requests() as request:
                 state = self._train(state, metrics, done, request)
@@ -142,7 +147,7 @@ class _Run:
             return self._finish(state)
         finally:
             self._progress.close()
-            for each in self._writers:
+            for each in (*self._writers, *([self._probes] if self._probes else [])):
                 each.close()
 
     def _start(self) -> tuple[TrainState, Metrics]:
@@ -185,6 +190,8 @@ class _Run:
         row: tuple[int, Metrics] | None = None
         previous = metrics
         while done < self._plan.steps:
+            if self._probes is not None:
+                self._probes.before(done, state, self._examples)
             count = self._until_next_event(done)
             if self._profiler is not None:
                 self._profiler.before(done, metrics)
@@ -231,6 +238,8 @@ class _Run:
         every = [self._config.log_every, self._config.checkpoint.every]
         every += [self._eval_every] if self._held_out is not None else []
         ends = [self._plan.steps - done, *(period - done % period for period in every)]
+        if self._probes is not None:
+            ends.append(self._probes.steps_left(done))
         if self._profiler is not None:
             ends.append(self._profiler.steps_left(done))
         return min(ends)

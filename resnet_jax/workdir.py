@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from resnet_jax import __version__, config
+from resnet_jax import __version__, config, trust
 from resnet_jax.data import spec
 from resnet_jax.data.source import Examples
 from resnet_jax.data.spec import Dataset
@@ -31,7 +32,7 @@ RESULT_FIELDS = frozenset(
 """What `result.json` holds."""
 
 NOT_PART_OF_THE_RUN = re.compile(
-    r"data\.(dir|prepare|placement)|tensorboard|checkpoint\..*|eval_batch_size|conv_backend|profile"
+    r"data\.(dir|prepare|placement)|tensorboard|checkpoint\..*|eval_batch_size|conv_backend|profile|probe\..*"
 )
 """Fields that may differ when a run is continued: they change its last bits at most."""
 
@@ -64,15 +65,41 @@ def write_atomically(path: Path, text: str) -> None:
         ) from None
 
 
-def read_config(workdir: Path) -> ConfigDict:
+def read_config(workdir: Path, plugins: Sequence[str] = (), unit: str | None = None) -> ConfigDict:
     """The config that a workdir was made with, validated.
 
+    A workdir may be a stranger's, and to import a module is to run it: what the config names and the
+    user does not is not imported.
+
+    Args:
+        workdir: of a run.
+        plugins: import paths that `model.plugins` may hold.
+        unit: what `model.unit` may be.
+
     Raises:
+        ConfigError: the config needs a module that was not named.
         WorkdirError: there is none, it is damaged, or this version of the code cannot run it.
+    """
+    stored = _parsed_config(workdir)
+    unnamed = trust.unnamed(config.flatten(stored), plugins, unit)
+    if unnamed:
+        raise ConfigError(
+            f"{workdir} needs code that is not of resnet_jax; to import and run it, name it:\n"
+            f"{unnamed}"
+        )
+    _validate_stored(workdir, stored)
+    return stored
+
+
+def _parsed_config(workdir: Path) -> ConfigDict:
+    """The config of a workdir as data.
+
+    Raises:
+        WorkdirError: there is none, or it is damaged.
     """
     path = workdir / CONFIG
     try:
-        stored = config.from_json(path.read_text())
+        return config.from_json(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         raise WorkdirError(
             f"{workdir} has no {CONFIG}: it is no workdir of a run; "
@@ -82,13 +109,16 @@ def read_config(workdir: Path) -> ConfigDict:
         raise WorkdirError(
             f"{path} is damaged ({error}); restore it, or train again in another --workdir"
         ) from None
+
+
+def _validate_stored(workdir: Path, stored: ConfigDict) -> None:
+    """Imports the plugins that `stored` names; call it only when the user has named them too."""
     try:
         config.validate(stored)
     except ConfigError as error:
         raise WorkdirError(
-            f"{path} is damaged, or of another version of resnet_jax: {error}"
+            f"{workdir / CONFIG} is damaged, or of another version of resnet_jax: {error}"
         ) from None
-    return stored
 
 
 def claim(workdir: Path, new: ConfigDict) -> None:
@@ -110,11 +140,15 @@ def check_claim(workdir: Path, new: ConfigDict) -> None:
     """
     path = workdir / CONFIG
     if os.path.exists(path):  # unlike Path.exists, it also takes a name that is too long
-        before, after = config.flatten(read_config(workdir)), config.flatten(new)
+        stored = _parsed_config(workdir)
+        before, after = config.flatten(stored), config.flatten(new)
+        # With plugins that `new` lacks it is another run, and nothing of it is imported.
+        if not trust.unnamed(before, new.model.plugins, new.model.unit):
+            _validate_stored(workdir, stored)
         changed = [
-            f"{field}: {before[field]!r} there, {after[field]!r} now"
+            f"{field}: {before.get(field)!r} there, {after[field]!r} now"
             for field in after
-            if before[field] != after[field] and not NOT_PART_OF_THE_RUN.fullmatch(field)
+            if before.get(field) != after[field] and not NOT_PART_OF_THE_RUN.fullmatch(field)
         ]
         if changed:
             raise WorkdirError(

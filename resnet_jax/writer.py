@@ -21,6 +21,10 @@ class Writer(Protocol):
         """Flushes and releases files."""
 
 
+EVERY_ROW = frozenset({"step", "epoch", "split", "loss", "accuracy"})
+"""Columns of a row of metrics; the others may be missing."""
+
+
 class JsonLines:
     """`metrics.jsonl`: one JSON object a line, each on disk before the next step is taken.
 
@@ -28,12 +32,13 @@ class JsonLines:
         path: of the file.
         last_step: rows of later steps are dropped, since a resumed run writes them again; so are a
             last line that a crash cut off, and a test row, which belongs to a finished run.
+        columns: that every row has.
     """
 
-    def __init__(self, path: Path, last_step: int):
+    def __init__(self, path: Path, last_step: int, columns: frozenset[str] = EVERY_ROW):
         self._path = path
-        before = read(path) if path.exists() else []
-        kept = [r for r in before if r["step"] <= last_step and r["split"] != "test"]
+        before = read(path, columns) if path.exists() else []
+        kept = [r for r in before if r["step"] <= last_step and r.get("split") != "test"]
         files.write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = path.open("a")
 
@@ -56,11 +61,12 @@ class JsonLines:
             self._file.close()
 
 
-_EVERY_ROW = {"step", "epoch", "split", "loss", "accuracy"}
-
-
-def read(path: Path) -> list[dict[str, Any]]:
+def read(path: Path, columns: frozenset[str] = EVERY_ROW) -> list[dict[str, Any]]:
     """The rows of a `metrics.jsonl`; a last line that was cut off is left out.
+
+    Args:
+        path: of the file.
+        columns: that every row has.
 
     Raises:
         WorkdirError: there is no such file, or another line is damaged.
@@ -75,7 +81,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            if not isinstance(row, dict) or not row.keys() >= _EVERY_ROW:
+            if not isinstance(row, dict) or not row.keys() >= columns:
                 raise ValueError("not a row of metrics")
             rows.append(row)
         except ValueError:

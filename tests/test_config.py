@@ -75,6 +75,8 @@ VALUES = {
     ),
     "model.activation": (["relu", "gelu"], ["ReLU", ""]),
     "model.remat": BOOLEAN,
+    "model.plugins": ([(), ("a",), ("a.b_c", "d")], [("",), (".a",), ("a:b",), ("a b",), (1,)]),
+    "model.unit": (["a:B", "a.b.c:D"], ["", "a", "a.b", ":B", "a:", "a:B:C", "a b:C"]),
     "optimizer.name": (["sgd", "adamw"], ["adam", ""]),
     "optimizer.learning_rate": POSITIVE,
     "optimizer.schedule": (["cosine", "linear", "step", "constant"], ["cos", ""]),
@@ -94,6 +96,7 @@ VALUES = {
     "optimizer.rates": ([(), ((".*", 0.1), ("head/.*", "1/L"))], [(".*", 0.1), ((".*", True),)]),
     "optimizer.clip_norm": NOT_NEGATIVE,
     "optimizer.adaptive_clip": NOT_NEGATIVE,
+    "probe.every": ([0, 1, INT_MAX], [-1, INT_MAX + 1]),
     "checkpoint.every": COUNT,
     "checkpoint.keep": COUNT,
 }
@@ -279,7 +282,7 @@ def test_a_config_that_lacks_fields_is_refused_with_their_names():
     config = default.get_config()
     del config.seed
     assert "the config lacks seed;" in message(config)
-    assert "seed, num_epochs, num_steps and 66 more fields" in message(ConfigDict())
+    assert "seed, num_epochs, num_steps and 69 more fields" in message(ConfigDict())
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4, 6, 8])

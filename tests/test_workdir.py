@@ -25,7 +25,7 @@ ANOTHER = {
     int: lambda v: v + 1,
     float: lambda v: v + 0.01,
     str: lambda v: v + " ",
-    tuple: lambda v: (*v, v[-1]),
+    tuple: lambda v: (*v, *(v[-1:] or ("x",))),
     type(None): lambda v: 5,
 }
 
@@ -109,6 +109,7 @@ class TestClaim:
             "eval_batch_size",
             "conv_backend",
             "profile",
+            "probe.every",
             "tensorboard",
             "data.dir",
             "data.prepare",

@@ -7,8 +7,11 @@ python -m resnet_jax evaluate runs/cifar10_resnet-s0 --step best --split train -
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from resnet_jax import trust
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,12 +23,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", help="default: the data set's test split")
     parser.add_argument("--data-dir", metavar="DIR", help="default: that of the run")
     parser.add_argument("--batch-size", type=int, help="images at a time; default: that of the run")
+    trust.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints accuracy and loss; returns the exit code."""
-    result = evaluate(args.workdir, args.step, args.split, args.data_dir, args.batch_size)
+    result = evaluate(
+        args.workdir,
+        args.step,
+        args.split,
+        args.data_dir,
+        args.batch_size,
+        plugins=args.plugins,
+        unit=args.unit,
+    )
     if args.json:
         print(json.dumps(result))
     else:
@@ -43,6 +55,9 @@ def evaluate(
     split: str | None = None,
     data_dir: str | None = None,
     batch_size: int | None = None,
+    *,
+    plugins: Sequence[str] = (),
+    unit: str | None = None,
 ) -> dict[str, Any]:
     """Evaluates a checkpoint of a run.
 
@@ -52,12 +67,14 @@ def evaluate(
         split: of the data set; None: its test split.
         data_dir: where the data is; None: where the run had it.
         batch_size: images at a time; None: as the run.
+        plugins: modules that the run's config may import.
+        unit: unit class that it may import.
 
     Returns:
         `accuracy` (0..1), `loss`, `examples`, `step`, `parameters`, `state_sha256`.
 
     Raises:
-        ConfigError: no such split or step.
+        ConfigError: no such split or step, or the run needs a module that is not named.
         DataError: the data is missing or damaged.
         WorkdirError: the workdir or its checkpoint is.
     """
@@ -68,7 +85,7 @@ def evaluate(
     from resnet_jax.errors import ConfigError
     from resnet_jax.native import backend
 
-    config = files.read_config(workdir)
+    config = files.read_config(workdir, plugins, unit)
     backend.tune(config)
     # The run's batch size may not suit this machine; evaluation takes the devices that divide it.
     devices = sharding.all_devices()

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 
 from resnet_jax import tokens
 from resnet_jax.errors import ConfigError
-from resnet_jax.models import checks, initial_values, places, pooling, signal, variations
+from resnet_jax.models import checks, initial_values, places, plugins, pooling, signal, variations
 from resnet_jax.models.depths import stage_sizes
 from resnet_jax.models.designs import DESIGNS, Design
 from resnet_jax.models.layers import STEM_VOCABULARY, VOCABULARY, ConvSpec, LayerOptions
 from resnet_jax.models.resnet import ResNet
-from resnet_jax.models.unit import UnitSpec, split_preact
+from resnet_jax.models.unit import Unit, UnitSpec, split_preact
 from resnet_jax.native.ops import Kernels
 from resnet_jax.tokens import Token
 
@@ -40,21 +40,23 @@ def build(
     Raises:
         ConfigError: a string or number that describes no network, naming the field.
     """
+    own = plugins.load(model.plugins, STEM_VOCABULARY)
+    known = plugins.vocabulary(VOCABULARY, own)
     design = resolve_design(model)
     kernels = tuple(model.kernels or ((1, 3, 1) if model.bottleneck else (3, 3)))
     branch = _repeat_to(
-        tokens.parse(design.branch, VOCABULARY, "config.model.branch"), len(kernels), kernels
+        tokens.parse(design.branch, known, "config.model.branch"), len(kernels), kernels
     )
     branch = variations.zero_last_norm(branch, model)
     variations.check_drop_path(model)
-    after = tokens.parse(design.after, VOCABULARY, "config.model.after")
-    final = tokens.parse(design.final, VOCABULARY, "config.model.final")
+    after = tokens.parse(design.after, known, "config.model.after")
+    final = tokens.parse(design.final, known, "config.model.final")
     for field, sequence in (("config.model.after", after), ("config.model.final", final)):
         if any(token.name == "conv" for token in sequence):
             raise ConfigError(
                 f"{field} may not hold 'conv'; convolutions belong into config.model.branch"
             )
-    stem, stem_convs = _stem(design.stem, model.stage_widths[0])
+    stem, stem_convs = _stem(design.stem, model.stage_widths[0], own)
     units = sum(stage_sizes(model))
     every_unit = range(1, units + 1)
     checks.check_factors("config.model.branch", branch, every_unit, units)
@@ -75,6 +77,7 @@ def build(
         remat=model.remat,
         standardization=design.weight_standardization,
         scaled_activation=design.scaled_activation,
+        plugins=own,
     )
     features = stem_convs[-1].features if stem_convs else channels
     stages = tuple(_stages(model, design, branch, after, kernels, features))
@@ -90,6 +93,7 @@ def build(
         options=options,
         beta=beta,
         initial=initial_values.parse(design.init, units, len(kernels), source),
+        unit=plugins.load_unit(model.unit) if model.unit else Unit,
     )
     places.check_channels(network, channels)
     return network
@@ -103,7 +107,8 @@ def resolve_design(model: Any) -> Design:
     given = {name: model[name] for name in columns if model[name] is not None}
     design = dataclasses.replace(row, **given)
     branch, stem, final = design.branch, design.stem, design.final
-    parsed = tokens.parse(branch, VOCABULARY, "config.model.branch")
+    known = plugins.vocabulary(VOCABULARY, plugins.load(model.plugins, STEM_VOCABULARY))
+    parsed = tokens.parse(branch, known, "config.model.branch")
     if not any(token.name == "conv" for token in parsed):
         raise ConfigError(
             f"config.model.branch={branch!r} has no 'conv'; write, say, 'conv norm act conv'"
@@ -149,8 +154,10 @@ def _derived_stem(branch: tuple[Token, ...], name: str, model: Any) -> str:
     return f"{first}{rest} " + (f"pool(3, 1) blur({size}, 2)" if size else "pool(3, 2)")
 
 
-def _stem(text: str, features: int) -> tuple[tuple[Token, ...], tuple[ConvSpec, ...]]:
-    stem = tokens.parse(text, STEM_VOCABULARY, "config.model.stem")
+def _stem(
+    text: str, features: int, own: tuple[plugins.Plugin, ...]
+) -> tuple[tuple[Token, ...], tuple[ConvSpec, ...]]:
+    stem = tokens.parse(text, plugins.vocabulary(STEM_VOCABULARY, own), "config.model.stem")
     convs = [token.arguments for token in stem if token.name == "conv"]
     specs = tuple(ConvSpec(width or features, kernel, stride) for kernel, stride, width in convs)
     return stem, specs

@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from resnet_jax.expression import expression
 from resnet_jax.models import initializers, norms
+from resnet_jax.models.plugins import Plugin
 from resnet_jax.models.pooling import blur_size
 from resnet_jax.models.standardization import StandardizedConv
 from resnet_jax.native.ops import Kernels
@@ -107,6 +108,7 @@ class LayerOptions:
         remat: whether units are computed again in the backward pass instead of kept.
         standardization: of the convolutions' kernels, one of `STANDARDIZATIONS`.
         scaled_activation: whether activations are divided by their deviation on a standard normal.
+        plugins: what tokens stand for that are not built in.
     """
 
     norm: str = "batch"
@@ -117,6 +119,7 @@ class LayerOptions:
     remat: bool = False
     standardization: str = "none"
     scaled_activation: bool = False
+    plugins: tuple[Plugin, ...] = ()
 
 
 def convolution(spec: ConvSpec, options: LayerOptions, name: str) -> nn.Conv | StandardizedConv:

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from resnet_jax.models import initializers
+from resnet_jax.models import initializers, plugins
 from resnet_jax.models.initial_values import InitialRule
 from resnet_jax.models.layers import ConvSpec, LayerOptions
+from resnet_jax.models.meeting import COLLECTION
 from resnet_jax.models.remat import recomputed
 from resnet_jax.models.sequence import Layers
 from resnet_jax.models.unit import Unit, UnitSpec
@@ -50,12 +51,18 @@ class Stage(nn.Module):
 
     units: tuple[UnitSpec, ...]
     options: LayerOptions
+    unit: type[nn.Module] = Unit
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         for number, spec in enumerate(self.units, 1):
-            unit = Unit(spec, self.options, name=f"block{number}")
-            x = recomputed(unit, x, train) if self.options.remat else unit(x, train)
+            name = f"block{number}"
+            if self.unit is Unit:
+                unit = Unit(spec, self.options, name=name)
+                x = recomputed(unit, x, train) if self.options.remat else unit(x, train)
+            else:
+                x = plugins.apply_unit(self.unit, spec, self.options, name, x, train)
+            self.sow(COLLECTION, f"{name}_output", x)
         return x
 
 
@@ -74,6 +81,7 @@ class ResNet(nn.Module):
         options: shared by all layers.
         beta: expected deviation of the last unit's output at initialisation (`signal.py`).
         initial: rules on initial values, which `step.init_variables` applies.
+        unit: class of the residual units.
     """
 
     stem: tuple[Token, ...]
@@ -84,6 +92,7 @@ class ResNet(nn.Module):
     options: LayerOptions
     beta: float = 1.0
     initial: tuple[InitialRule, ...] = ()
+    unit: type[nn.Module] = Unit
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -101,7 +110,7 @@ class ResNet(nn.Module):
         x = images.astype(options.dtype)
         x = TokenLayers(self.stem, self.stem_convs, options, 0, total, name="stem")(x, train)
         for number, units in enumerate(self.stages, 1):
-            x = Stage(units, options, name=f"stage{number}")(x, train)
+            x = Stage(units, options, self.unit, name=f"stage{number}")(x, train)
         x = TokenLayers(self.final, (), options, total, total, self.beta, name="final")(x, train)
         # The mean and the head are float32 in every precision: a loss in bfloat16 has 8 bits.
         features = jnp.mean(x.astype(jnp.float32), axis=(1, 2))

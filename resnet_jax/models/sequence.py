@@ -19,6 +19,7 @@ from resnet_jax.models.layers import (
     convolution,
     normalise,
 )
+from resnet_jax.models.meeting import Meeting
 from resnet_jax.tokens import Token
 
 
@@ -81,7 +82,7 @@ class Layers:
         branch, rest = self._named(tokens), self._named(after)
         kinds = [step.kind for step in self._steps(branch)]
         if self._options.kernels is None or meet is not None or kinds[-1:] != ["norm"]:
-            x = self._run(branch, x)
+            shortcut, x = Meeting(name="meeting")(shortcut, self._run(branch, x))
             return self._run(rest, shortcut + x if meet is None else meet(shortcut, x))
         # The last norm takes the addition, and a ReLU behind it, into its kernel; and so the
         # convolution in front of it, if that is served.
@@ -200,4 +201,7 @@ class Layers:
             case "pool", (window, stride):
                 pad = ((window - 1) // 2,) * 2
                 return nn.max_pool(x, (window, window), (stride, stride), padding=(pad, pad))
+        for plugin in options.plugins:
+            if plugin.name == token.name:
+                return plugin.apply(token, name, x, train=self._train, dtype=options.dtype)
         raise ValueError(f"no layer for the token {token}")
