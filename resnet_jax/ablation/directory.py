@@ -224,11 +224,11 @@ def _differences(before: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]
     for where, there, now in pairs:
         there, now = part_of_the_run(there), part_of_the_run(now)
         for field in sorted(there.keys() | now.keys()):
-            if there.get(field) != now.get(field):
-                changed.append(
-                    f"{where}, {field}: {there.get(field)!r} there, {now.get(field)!r} now"
-                )
-    return changed
+            first, second = (repr(d[field]) if field in d else "not set" for d in (there, now))
+            if first != second:
+                changed.append(f"{where}, {field}: {first} there, {second} now")
+    more = [f"and {len(changed) - 3} more"] if len(changed) > 3 else []
+    return changed[:3] + more
 
 
 def finished_row(

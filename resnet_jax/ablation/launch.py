@@ -132,6 +132,10 @@ def _check(order: Order) -> None:
             )
     if order.only is not None and order.on != "local":
         raise ConfigError(f"--only {order.only} and --on {order.on}: write one of the two")
+    if order.on == "ray":
+        from resnet_jax.ablation.engines import ray
+
+        ray.require()
 
 
 def _chosen(sweep: Sweep, only: str | None) -> Sequence[tuple[Arm, int]]:
@@ -153,18 +157,23 @@ def _describe(
 ) -> list[str]:
     """What will be done and how long it takes, before it begins."""
     of_all = "" if len(runs) == len(sweep.runs) else f" (a share of {len(sweep.runs)})"
-    source = f"from {expected.timed} runs timed here"
+    source = f"from {_count(expected.timed, 'run')} timed here"
     if not expected.timed:
         source = "a guess from the size of the networks; better after the first run"
     lines = [
         f"sweep     {sweep.name}: {sweep.question}",
-        f"runs      {len(runs)}{of_all}: {len(sweep.arms)} arms, {len(sweep.seeds)} seeds; "
+        f"runs      {len(runs)}{of_all}: {_count(len(sweep.arms), 'arm')}, "
+        f"{_count(len(sweep.seeds), 'seed')}; "
         f"{len(runs) - len(left)} have ended before",
         f"directory {where.path}",
-        f"estimate  about {duration(expected.total(left))} for {len(left)} runs ({source})",
+        f"estimate  about {duration(expected.total(left))} for {_count(len(left), 'run')} ({source})",
     ]
     warning = speak.warning(sweep)
     return lines + ([f"note      {warning}"] if warning else [])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _finish(where: Directory, runs: Sequence[tuple[Arm, int]]) -> int:
@@ -175,7 +184,9 @@ def _finish(where: Directory, runs: Sequence[tuple[Arm, int]]) -> int:
         print(_describe_failure(where, row))
     missing = sum(row is None for row in rows)
     if missing:
-        print(f"left      {missing} runs, under way in another process; run the same command again")
+        print(
+            f"left      {_count(missing, 'run')}, under way in another process; run this again then"
+        )
     print(f"ended     {len(rows) - len(bad) - missing} of {len(rows)} runs are done; {where.path}")
     return bad[0]["exit_code"] if bad else UNFINISHED if missing else 0
 

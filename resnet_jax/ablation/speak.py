@@ -23,7 +23,8 @@ def warning(sweep: Sweep) -> str | None:
     needed = seeds_to_speak(max(1, comparisons), sweep.test, sweep.level)
     if not comparisons or len(sweep.seeds) >= needed:
         return None
+    few = "1 seed is" if len(sweep.seeds) == 1 else f"{len(sweep.seeds)} seeds are"
     return (
-        f"{len(sweep.seeds)} seeds are too few: no difference, however large, can be significant with "
+        f"{few} too few: no difference, however large, can be significant with "
         f"{sweep.test} and {comparisons} comparisons at level {sweep.level:g}; write --seeds {needed}"
     )

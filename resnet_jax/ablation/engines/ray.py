@@ -60,13 +60,23 @@ def run(order: Order, where: Directory, left: Sequence[tuple[Arm, int]], board: 
         raise error
 
 
-def _connect(order: Order) -> Any:
+def require() -> Any:
+    """Ray.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
     try:
         import ray
     except ImportError:
         raise ConfigError(
             "--on ray needs Ray, which is not installed; write: pip install 'ray>=2.40,<3'"
         ) from None
+    return ray
+
+
+def _connect(order: Order) -> Any:
+    ray = require()
     root = str(Path(__file__).resolve().parent.parent.parent.parent)
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
     handed_on = {k: v for k, v in os.environ.items() if k.startswith(_HANDED_ON)}
