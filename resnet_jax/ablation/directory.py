@@ -165,6 +165,15 @@ class Directory:
         """
         files.write_json(self.row_path(row["arm"], row["seed"]), dict(row))
 
+    def logged_step(self, arm: str, seed: int) -> int | None:
+        """The last step that a run has logged, 0 before the first; None if it has not begun."""
+        workdir = self.workdir(arm, seed)
+        try:
+            rows = writer.read(workdir / files.METRICS)
+        except UserError:
+            return 0 if workdir.is_dir() else None
+        return rows[-1]["step"] if rows else 0
+
     def left(self, runs: Iterable[tuple[Arm, int]]) -> list[tuple[Arm, int]]:
         """The runs that are neither done nor diverged: those that failed are tried again."""
 

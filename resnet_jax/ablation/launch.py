@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from resnet_jax import config as configs
 from resnet_jax import platform
 from resnet_jax.ablation import design, estimate, job, live, runner, speak
 from resnet_jax.ablation import directory as directories
@@ -115,7 +116,8 @@ def launch(order: Order, *, dry_run: bool = False) -> int:
         if order.on == "ray":
             from resnet_jax.ablation.engines import ray
 
-            ray.run(order, where, left, board)
+            steps = {a.name: configs.num_steps(design.resolve(sweep, a)) for a in sweep.arms}
+            ray.run(order, where, left, steps, board)
         else:
             jobs = job.plan(sweep, where.path, left, order.jobs)
             runner.run(jobs, order.jobs, board.event, board.tick)

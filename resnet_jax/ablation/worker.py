@@ -65,8 +65,7 @@ def run(
     Raises:
         WorkdirError: a row cannot be written.
     """
-    from resnet_jax import programs
-    from resnet_jax.ablation.directory import Directory
+    from resnet_jax.ablation.directory import FINAL, Directory
 
     where, shared = Directory(job.directory), None
     rows: dict[int, dict[str, Any]] = {}
@@ -77,14 +76,13 @@ def run(
                 emit({"event": "busy", **name})
                 continue
             row = where.read_row(job.arm, seed)
-            if row is None or row["status"] not in ("done", "diverged"):
+            if row is None or row["status"] not in FINAL:
                 emit({"event": "start", **name})
                 row, shared = _run(job, seed, emit, settings, shared)
                 where.write_row(row)
             rows[seed] = row
             ending = {key: row[key] for key in ("status", "exit_code", "error")}
             emit({"event": "row", **name, **ending, "seconds": row.get("seconds")})
-    assert shared is None or isinstance(shared, programs.Programs)
     return rows
 
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,13 @@ _HANDED_ON = ("JAX_", "XLA_", "TFDS_")
 """Beginnings of the environment variables that tasks get from here."""
 
 
-def run(order: Order, where: Directory, left: Sequence[tuple[Arm, int]], board: Board) -> None:
+def run(
+    order: Order,
+    where: Directory,
+    left: Sequence[tuple[Arm, int]],
+    steps: Mapping[str, int],
+    board: Board,
+) -> None:
     """Runs the shares, and shows what is on disk until all have ended.
 
     A share that has nothing left to do ends at once; Ray starts one again that died with its node.
@@ -25,6 +31,7 @@ def run(order: Order, where: Directory, left: Sequence[tuple[Arm, int]], board: 
         order: its `jobs` is the number of shares.
         where: the sweep's directory.
         left: the runs that have not ended.
+        steps: of a run of each arm.
         board: to show progress on.
 
     Raises:
@@ -32,7 +39,7 @@ def run(order: Order, where: Directory, left: Sequence[tuple[Arm, int]], board: 
         UserError: a share could not begin.
     """
     ray = _connect(order)
-    before = {(arm.name, seed): _written(where, arm.name, seed) for arm, seed in left}
+    watched = _Watched(where, steps, left, board)
     task = ray.remote(
         num_cpus=order.cpus, num_gpus=order.gpus, max_retries=3, max_calls=1, name="sweep"
     )(_share)
@@ -41,12 +48,7 @@ def run(order: Order, where: Directory, left: Sequence[tuple[Arm, int]], board: 
     try:
         while waiting:
             _, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=1.0)
-            for run in [run for run in before if _written(where, *run) != before[run]]:
-                del before[run]
-                row = where.read_row(*run)
-                if row is not None:
-                    board.event({"event": "row", "seconds": None, **row})
-            board.tick()
+            watched.look()
         errors = [error for error in ray.get(shares) if error is not None]
     except BaseException:
         for share in waiting:
@@ -108,9 +110,43 @@ def _share(order: Order) -> tuple[int, str] | None:
     return None
 
 
-def _written(where: Directory, arm: str, seed: int) -> int | None:
-    """When the row of a run was written; None if there is none."""
-    try:
-        return where.row_path(arm, seed).stat().st_mtime_ns
-    except OSError:
-        return None
+class _Watched:
+    """What the shares have written since the last look, as a worker's events."""
+
+    def __init__(
+        self,
+        where: Directory,
+        steps: Mapping[str, int],
+        left: Sequence[tuple[Arm, int]],
+        board: Board,
+    ):
+        self._where, self._steps, self._board = where, steps, board
+        self._row = {(arm.name, seed): self._written(arm.name, seed) for arm, seed in left}
+        self._step = {run: where.logged_step(*run) for run in self._row}
+        self._begun: set[tuple[str, int]] = set()
+
+    def _written(self, arm: str, seed: int) -> int | None:
+        """When the row of a run was written; None if there is none."""
+        try:
+            return self._where.row_path(arm, seed).stat().st_mtime_ns
+        except OSError:
+            return None
+
+    def look(self) -> None:
+        """Shows what is new."""
+        for run in list(self._row):
+            arm, seed = run
+            event = {"arm": arm, "seed": seed}
+            step = self._where.logged_step(arm, seed)
+            if step != self._step[run]:
+                self._step[run] = step
+                if run not in self._begun:
+                    self._begun.add(run)
+                    self._board.event({"event": "start", **event})
+                progress = {"event": "progress", "step": step or 0, "steps": self._steps[arm]}
+                self._board.event(progress | event)
+            row = self._where.read_row(arm, seed)
+            if row is not None and self._written(arm, seed) != self._row[run]:
+                del self._row[run]
+                self._board.event({"event": "row", "seconds": None, **row})
+        self._board.tick()
