@@ -8,7 +8,7 @@
 Expected, from the paper (ResNet-110, test error, median of 5): identity 6.61%, scaled by 0.5 alone
 fails, both paths by 0.5 12.35%, exclusive gate with bias -6 8.70%, -7 9.81%, above -6 fails,
 shortcut-only gate with bias 0 12.86%, -6 6.91%, 1x1 convolution 12.22%, dropout and none fail (above 20%).
-Time: 72 runs of 164 epochs of ResNet-110; the command prints its estimate.
+Time: 88 runs of 164 epochs of ResNet-110; the command prints its estimate.
 """
 
 from configs.ablations import _recipes

@@ -15,6 +15,7 @@ from resnet_jax import config as configs
 from resnet_jax import platform, step
 from resnet_jax.ablation import design
 from resnet_jax.ablation.design import Arm, Sweep
+from resnet_jax.console import duration
 from resnet_jax.data import spec
 from resnet_jax.models import architecture
 
@@ -22,8 +23,8 @@ RATES = {"core, native": 1.2e10, "core, xla": 5e9, "accelerator": 1e12}
 """Multiplications a second of the forward pass while training, as measured with ResNet-20 on 2 AMD
 EPYC cores (docs/speed.md); for an accelerator an order of magnitude."""
 
-START = 20.0
-"""Seconds to start a process and compile, for each arm."""
+START, EACH = 20.0, 3.0
+"""Seconds to start a process and compile, for each arm; to begin and to end a run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +43,14 @@ class Estimate:
         """Seconds of runs that are done one after the other."""
         runs = list(runs)
         arms = {arm.name for arm, _ in runs}
-        return sum(self.seconds[arm.name] for arm, _ in runs) + START * len(arms)
+        around = START * len(arms) + (0 if self.timed else EACH * len(runs))
+        return sum(self.seconds[arm.name] for arm, _ in runs) + around
+
+
+def in_words(seconds: float) -> str:
+    """`12:40`, `1:02:03`, or days where it is more than two."""
+    days = seconds / 86_400
+    return f"{days:.0f} days" if days > 2 else duration(seconds)
 
 
 def estimate(

@@ -14,7 +14,6 @@ from resnet_jax.ablation import design, estimate, job, live, runner, speak
 from resnet_jax.ablation import directory as directories
 from resnet_jax.ablation.design import Arm, Sweep
 from resnet_jax.ablation.directory import Directory
-from resnet_jax.console import duration
 from resnet_jax.errors import ConfigError
 
 UNFINISHED = 75
@@ -168,7 +167,8 @@ def _describe(
         f"{_count(len(sweep.seeds), 'seed')}; "
         f"{len(runs) - len(left)} have ended before",
         f"directory {where.path}",
-        f"estimate  about {duration(expected.total(left))} for {_count(len(left), 'run')} ({source})",
+        f"estimate  about {estimate.in_words(expected.total(left))} "
+        f"for {_count(len(left), 'run')} ({source})",
     ]
     warning = speak.warning(sweep)
     return lines + ([f"note      {warning}"] if warning else [])

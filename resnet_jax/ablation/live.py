@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from resnet_jax.ablation.design import Arm
-from resnet_jax.ablation.estimate import Estimate
+from resnet_jax.ablation.estimate import Estimate, in_words
 from resnet_jax.console import duration
 
 LINE_EVERY = 60.0
@@ -92,7 +92,7 @@ class Board:
         parts = [f"{counts['done']} of {len(self._state)} done"]
         parts += [f"{counts[s]} {s}" for s in STATES[1:] if counts[s]]
         if counts["running"] or counts["left"]:
-            parts.append(f"about {duration(self.seconds_left())} to go")
+            parts.append(f"about {in_words(self.seconds_left())} to go")
         return ", ".join(parts)
 
     def lines(self) -> list[str]:

@@ -110,6 +110,7 @@ def test_an_estimate_follows_the_size_of_networks_until_runs_are_timed(tiny_conf
     timed = estimate.estimate(sweep, [row, {**row, "status": "failed"}])
     assert timed.timed == 1
     assert timed.seconds == pytest.approx({"small": 50.0, "large": 50.0 * ratio})
+    assert estimate.in_words(3 * 86_400) == "3 days"
     assert timed.total(sweep.runs) == pytest.approx(100 + 100 * ratio + 2 * estimate.START)
 
 
