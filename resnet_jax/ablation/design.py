@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from resnet_jax import cli
+from resnet_jax import cli, optimizer
 from resnet_jax import config as configs
 from resnet_jax.errors import ConfigError
 
@@ -183,6 +183,22 @@ def validate(sweep: Sweep) -> None:
     for seed in sweep.seeds:
         if not configs.RULES["seed"].accepts(seed):
             raise ConfigError(f"seed {seed!r}: expected {configs.expected('seed')}")
+
+
+def validate_patterns(sweep: Sweep, parameters: Mapping[str, Any]) -> None:
+    """Checks what needs the names of the parameters: the patterns of every arm's optimizer.
+
+    Args:
+        sweep: otherwise valid.
+        parameters: arm name -> shapes of its network's parameters.
+
+    Raises:
+        ConfigError: a pattern matches nothing, naming the arm.
+    """
+    for arm in sweep.arms:
+        recipe = resolve(sweep, arm).optimizer
+        with _named(arm):
+            optimizer.create(recipe, optimizer.schedule(recipe, 1), parameters[arm.name])
 
 
 def with_seeds(sweep: Sweep, count: int) -> Sweep:

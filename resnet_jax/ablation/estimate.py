@@ -54,7 +54,10 @@ def in_words(seconds: float) -> str:
 
 
 def estimate(
-    sweep: Sweep, rows: Sequence[Mapping[str, Any]], environ: Mapping[str, str] = os.environ
+    sweep: Sweep,
+    rows: Sequence[Mapping[str, Any]],
+    environ: Mapping[str, str] = os.environ,
+    sizes: Mapping[str, "Network"] | None = None,
 ) -> Estimate:
     """Estimates every arm; arms that have not been timed are scaled from those that have.
 
@@ -62,15 +65,14 @@ def estimate(
         sweep: valid.
         rows: of its runs so far.
         environ: of this process.
+        sizes: what `networks` returns, if it is known already.
     """
-    known: dict[str, float] = {}
+    sizes = networks(sweep) if sizes is None else sizes
     work = {}
     for arm in sweep.arms:
         config = design.resolve(sweep, arm)
-        network = json.dumps([config.model.to_dict(), config.data.name], sort_keys=True)
-        if network not in known:
-            known[network] = multiplications(config)
-        work[arm.name] = known[network] * configs.num_steps(config) * config.batch_size
+        images = configs.num_steps(config) * config.batch_size
+        work[arm.name] = sizes[arm.name].multiplications * images
     seconds: dict[str, list[float]] = {}
     for row in rows:
         if row["status"] == "done" and row["arm"] in work:
@@ -93,14 +95,40 @@ def _guessed_rate(config: ConfigDict, environ: Mapping[str, str]) -> float:
     return RATES["core, native" if native else "core, xla"] * (cores or 1)
 
 
-def multiplications(config: ConfigDict) -> float:
-    """Of the forward pass of one image, in convolutions and matrix products."""
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What is known of a network before it exists.
+
+    Attributes:
+        multiplications: of the forward pass of one image, in convolutions and matrix products.
+        parameters: their shapes.
+    """
+
+    multiplications: float
+    parameters: Any
+
+
+def networks(sweep: Sweep) -> dict[str, Network]:
+    """The network of every arm by its name; arms with the same one share the work."""
+    known: dict[str, Network] = {}
+    found = {}
+    for arm in sweep.arms:
+        config = design.resolve(sweep, arm)
+        key = json.dumps([config.model.to_dict(), config.data.name], sort_keys=True)
+        if key not in known:
+            known[key] = network(config)
+        found[arm.name] = known[key]
+    return found
+
+
+def network(config: ConfigDict) -> Network:
+    """The network of a config, traced and never computed."""
     dataset = spec.get(config.data.name)
     model = architecture.build(config.model, dataset.num_classes)
     variables = jax.eval_shape(lambda: step.init_variables(model, 0, dataset.image_shape))
     images = jax.ShapeDtypeStruct((1, *dataset.image_shape), jnp.float32)
     traced = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(variables, images)
-    return _count(traced.jaxpr)
+    return Network(_count(traced.jaxpr), variables["params"])
 
 
 def _count(jaxpr: Any) -> float:

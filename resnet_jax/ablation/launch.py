@@ -94,9 +94,12 @@ def launch(order: Order, *, dry_run: bool = False) -> int:
     sweep = sweep if order.seeds is None else design.with_seeds(sweep, order.seeds)
     sweep = design.with_grid(sweep, order.settings)
     design.validate(sweep)
+    networks = estimate.networks(sweep)
+    shapes = {arm: network.parameters for arm, network in networks.items()}
+    design.validate_patterns(sweep, shapes)
     runs, where = _chosen(sweep, order.only), order.where
     rows = [row for run in sweep.runs if (row := where.read_row(run[0].name, run[1]))]
-    expected, left = estimate.estimate(sweep, rows), where.left(runs)
+    expected, left = estimate.estimate(sweep, rows, sizes=networks), where.left(runs)
     for line in _describe(sweep, where, runs, left, expected):
         print(line, flush=True)
     if dry_run:

@@ -119,4 +119,4 @@ def test_multiplications_of_resnet_20_are_counted_by_hand():
     stem, head = 1024 * 9 * 3 * 16, 64 * 10
     stages = [size * 9 * width**2 for size, width in ((1024, 16), (256, 32), (64, 64))]
     expected = stem + head + 6 * stages[0] + sum(5.5 * stage for stage in stages[1:])
-    assert estimate.multiplications(cifar10_resnet.get_config()) == expected
+    assert estimate.network(cifar10_resnet.get_config()).multiplications == expected

@@ -148,6 +148,7 @@ def order(file=f"{DIGITS}", **changes) -> launch.Order:
     ("changes", "named"),
     [
         ({"settings": ("model.depth=8,9",)}, "arm 'original,depth=9': config.model.depth=9"),
+        ({"settings": ("optimizer.decayed=('no_such',)",)}, "arm 'original': "),
         ({"seeds": 0}, "--seeds 0"),
         ({"only": "3/2"}, "--only 3/2"),
         ({"only": "2"}, "--only 2: expected I/N"),
