@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, FrozenConfigDict, config_flags
@@ -80,25 +81,49 @@ def load(file: str, argument: str | None = None) -> ConfigDict:
     Raises:
         ConfigError: no such file, or one that fails.
     """
+    config = call(file, "get_config", argument, "configs/default.py")
+    if not isinstance(config, ConfigDict) or isinstance(config, FrozenConfigDict):
+        raise ConfigError(
+            f"{file}: get_config returned {type(config).__name__}, expected a ConfigDict; "
+            "start from configs/default.py"
+        )
+    return config
+
+
+def call(file: str, function: str, argument: str | None, example: str) -> Any:
+    """What a function of a Python file returns.
+
+    Args:
+        file: path of the file.
+        function: its name; it takes the argument, or nothing.
+        argument: what stands behind the colon.
+        example: a file to look at, for messages.
+
+    Raises:
+        ConfigError: no such file, or one that fails.
+    """
     path = Path(file)
     if path.suffix != ".py" or not os.path.isfile(path):
-        raise ConfigError(f"no config file {file!r}; {_known_files(file)}")
+        raise ConfigError(f"no config file {file!r}; {_known_files(file, Path(example).parent)}")
     module_spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
     module = importlib.util.module_from_spec(module_spec)
     # Configs import each other as `configs.default`, from wherever the program was started.
-    search = str(path.absolute().parent.parent)
+    folder = path.absolute().parent
+    while os.path.isfile(folder.parent / "__init__.py"):
+        folder = folder.parent
+    search = str(folder.parent)
     added = search not in sys.path
     if added:
         sys.path.insert(0, search)
     try:
         module_spec.loader.exec_module(module)
-        get_config = getattr(module, "get_config", None)
-        if not callable(get_config):
-            raise ConfigError(f"{file} has no function get_config; see configs/default.py")
-        takes_argument = bool(inspect.signature(get_config).parameters)
+        called = getattr(module, function, None)
+        if not callable(called):
+            raise ConfigError(f"{file} has no function {function}; see {example}")
+        takes_argument = bool(inspect.signature(called).parameters)
         if argument is not None and not takes_argument:
             raise ConfigError(f"{file} takes no arguments; leave ':{argument}' out")
-        config = get_config(argument) if takes_argument else get_config()
+        return called(argument) if takes_argument else called()
     except UserError:
         raise
     # A config that exits would end the program as if it had done its work.
@@ -108,21 +133,15 @@ def load(file: str, argument: str | None = None) -> ConfigDict:
     finally:
         if added:
             sys.path.remove(search)
-    if not isinstance(config, ConfigDict) or isinstance(config, FrozenConfigDict):
-        raise ConfigError(
-            f"{file}: get_config returned {type(config).__name__}, expected a ConfigDict; "
-            "start from configs/default.py"
-        )
-    return config
 
 
-def _known_files(file: str) -> str:
+def _known_files(file: str, folder: Path) -> str:
     """What may have been meant by `file`."""
-    known = sorted(str(p) for p in Path("configs").glob("*.py") if p.name != "__init__.py")
+    known = sorted(str(p) for p in folder.glob("*.py") if p.name != "__init__.py")
     near = difflib.get_close_matches(file, known, n=1)
     if near:
         return f"did you mean {near[0]}?"
-    return f"there are: {', '.join(known)}" if known else f"there is no configs/ in {Path.cwd()}"
+    return f"there are: {', '.join(known)}" if known else f"there is no {folder}/ in {Path.cwd()}"
 
 
 def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:

@@ -248,11 +248,16 @@ def eval_step(
     variables: dict[str, Any],
     examples: DeviceExamples,
     start: jax.Array,
-) -> Metrics:
-    """Loss and accuracy over the images `start` to `start + size`, as far as they exist."""
+) -> tuple[Metrics, jax.Array]:
+    """Loss and accuracy over the images `start` to `start + size`, as far as they exist.
+
+    Returns:
+        these, and which images are classified correctly: bool [size], false for padding.
+    """
     images, labels, mask = batches.evaluation(examples, start, size)
     logits = model.apply(variables, images, train=False)
-    return Metrics.of_batch(cross_entropy(logits, labels), logits, labels, mask)
+    metrics = Metrics.of_batch(cross_entropy(logits, labels), logits, labels, mask)
+    return metrics, (jnp.argmax(logits, axis=-1) == labels) & mask
 
 
 @dataclasses.dataclass(frozen=True)

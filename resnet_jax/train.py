@@ -3,7 +3,7 @@
 import functools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 from resnet_jax import (
     checkpoint,
     console,
-    evaluate,
     interrupt,
     plan,
     probes,
@@ -28,7 +27,7 @@ from resnet_jax import workdir as files
 from resnet_jax.data import pipeline, source, spec
 from resnet_jax.errors import DataError, NonFiniteError, Stopped
 from resnet_jax.metrics import Metrics
-from resnet_jax.plan import Plan
+from resnet_jax.programs import Programs
 from resnet_jax.step import TrainState
 
 
@@ -37,6 +36,8 @@ def train_and_evaluate(
     workdir: Path,
     devices: list[jax.Device] | None = None,
     settings: Sequence[str] = (),
+    programs: Programs | None = None,
+    watch: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Trains, or continues, the run of `config` in `workdir`, and evaluates the test images once.
 
@@ -45,6 +46,9 @@ def train_and_evaluate(
         workdir: made if missing; see the README for what it will hold.
         devices: all of them if None.
         settings: what `platform.prepare` did, to be shown.
+        programs: of another seed of the same config, so that nothing is compiled again; None for
+            its own. They come with their devices.
+        watch: called with the steps that have been dispatched and the length of the run.
 
     Returns:
         the content of `result.json`; at once if the run had finished before.
@@ -52,7 +56,9 @@ def train_and_evaluate(
     Raises:
         UserError: one of `errors.py`; what was saved before stays valid.
     """
-    run = plan.make(config, devices)
+    programs = Programs.create(plan.make(config, devices)) if programs is None else programs
+    programs = programs.of(config)
+    run = programs.plan
     files.check_claim(workdir, config)
     finished = files.read_result(workdir)
     if finished is not None:
@@ -69,7 +75,7 @@ def train_and_evaluate(
     print(f"workdir   {workdir}", flush=True)
     checkpoints = checkpoint.Checkpoints(workdir, config.checkpoint.keep)
     try:
-        result = _Run(run, workdir, checkpoints).complete()
+        result = _Run(programs, workdir, checkpoints, watch).complete()
     finally:
         checkpoints.close()
     print(console.describe_result(result, console.network_name(config.model), workdir), flush=True)
@@ -91,8 +97,16 @@ def _ensure_data(config: ConfigDict, dataset: spec.Dataset) -> None:
 class _Run:
     """One process's share of a run: from the newest checkpoint, or from nothing, to the end."""
 
-    def __init__(self, run: Plan, workdir: Path, checkpoints: checkpoint.Checkpoints):
-        self._plan = run
+    def __init__(
+        self,
+        programs: Programs,
+        workdir: Path,
+        checkpoints: checkpoint.Checkpoints,
+        watch: Callable[[int, int], None] | None,
+    ):
+        self._plan = run = programs.plan
+        self._programs = programs
+        self._watch = watch
         self._config = config = run.config
         self._workdir = workdir
         self._checkpoints = checkpoints
@@ -104,10 +118,6 @@ class _Run:
         kept, held_out = pipeline.hold_out(examples, config.data.validation)
         self._examples = pipeline.place(kept, self._mesh)
         self._held_out = pipeline.place(held_out, self._mesh) if len(held_out) else None
-        self._run_steps = step.compile_steps(run.recipe)
-        self._evaluate = evaluate.compile_evaluation(
-            run.recipe.model, run.recipe.batches, config.eval_batch_size
-        )
         self._eval_every = config.eval_every or max(
             1, round(configs.train_examples(config) / config.batch_size)
         )
@@ -195,11 +205,11 @@ class _Run:
             count = self._until_next_event(done)
             if self._profiler is not None:
                 self._profiler.before(done, metrics)
-            state, metrics = self._run_steps(state, metrics, self._examples, count)
+            state, metrics = self._programs.steps(state, metrics, self._examples, count)
             done += count
             if self._profiler is not None:
                 args = (state, metrics, self._examples)
-                text = functools.partial(self._run_steps.compiled_text, *args)
+                text = functools.partial(self._programs.steps.compiled_text, *args)
                 for line in self._profiler.after(done, metrics, text):
                     self._progress.say(line)
             if row is not None:
@@ -209,6 +219,8 @@ class _Run:
             jax.block_until_ready(previous)
             previous = metrics
             self._progress.advance(done - count)
+            if self._watch is not None:
+                self._watch(done, self._plan.steps)
             last = done == self._plan.steps
             if done % self._config.log_every == 0 or last:
                 row, metrics = (done, metrics), self._on_mesh(Metrics.empty())
@@ -281,7 +293,7 @@ class _Run:
         )
 
     def _validate(self, state: TrainState, at: int) -> float:
-        metrics = self._evaluate(state.evaluated(), self._held_out)
+        metrics = self._programs.evaluate(state.evaluated(), self._held_out)
         return self._row(at, "validation", metrics)["accuracy"]
 
     def _save(
@@ -304,7 +316,8 @@ class _Run:
         return self._seconds_before + time.perf_counter() - self._began
 
     def _finish(self, state: TrainState) -> dict[str, Any]:
-        metrics = self._evaluate(state.evaluated(), pipeline.place(self._test, self._mesh))
+        test = pipeline.place(self._test, self._mesh)
+        metrics, correct = self._programs.test(state.evaluated(), test)
         row = self._row(int(state.step), "test", metrics)
         result = {
             "test_accuracy": row["accuracy"],
@@ -317,6 +330,7 @@ class _Run:
             "seconds": self._seconds(),
             "images_per_second": self._progress.images_per_second(),
         }
+        files.write_correct(self._workdir, np.asarray(correct))
         files.write_json(self._workdir / files.RESULT, result)
         return result
 

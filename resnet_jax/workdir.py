@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from resnet_jax import __version__, config, trust
@@ -22,6 +24,9 @@ from resnet_jax.data.spec import Dataset
 from resnet_jax.errors import ConfigError, WorkdirError
 
 CONFIG, VERSIONS, METRICS, RESULT = "config.json", "versions.json", "metrics.jsonl", "result.json"
+
+CORRECT = "test_correct.npy"
+"""bool [N]: which test images the final model classifies correctly, in the data set's order."""
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
@@ -40,10 +45,15 @@ NOT_PART_OF_THE_RUN = re.compile(
 def default_path(config_path: str, arguments: str | None, seed: int) -> Path:
     """`runs/<config>-<arguments>-s<seed>`."""
     parts = [Path(config_path).stem, *([arguments] if arguments else []), f"s{seed}"]
-    return Path("runs") / re.sub(r"[^\w.,=+-]", "_", "-".join(parts))
+    return Path("runs") / safe_name("-".join(parts))
 
 
-def write_atomically(path: Path, text: str) -> None:
+def safe_name(text: str) -> str:
+    """`text` as the name of a file: letters, digits and `_ . , = + -`."""
+    return re.sub(r"[^\w.,=+-]", "_", text)
+
+
+def write_atomically(path: Path, text: str | bytes) -> None:
     """Writes a file so that a reader, or a crash, finds the old content or the new.
 
     Raises:
@@ -52,8 +62,8 @@ def write_atomically(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(text.encode() if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -277,6 +287,25 @@ def read_result(workdir: Path) -> dict[str, Any] | None:
         raise WorkdirError(
             f"{path} is damaged ({error}); delete it and repeat the run's command"
         ) from None
+
+
+def write_correct(workdir: Path, correct: np.ndarray) -> None:
+    """Keeps which test images are classified correctly, bool [N].
+
+    Raises:
+        WorkdirError: it cannot be written.
+    """
+    buffer = io.BytesIO()
+    np.save(buffer, correct)
+    write_atomically(workdir / CORRECT, buffer.getvalue())
+
+
+def read_correct(workdir: Path) -> np.ndarray | None:
+    """What `write_correct` wrote; None for a run of a version that did not."""
+    try:
+        return np.load(workdir / CORRECT, allow_pickle=False)
+    except (OSError, ValueError):
+        return None
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -15,26 +15,37 @@ def examples():
 
 
 def measure(config, examples, devices, batch_size, *, fused=False):
+    return correctness(config, examples, devices, batch_size, fused=fused)[0]
+
+
+def correctness(config, examples, devices, batch_size, *, fused=False):
+    """Metrics, and per example whether it is classified correctly."""
     made = plan.make(config, jax.devices()[:devices])
     batches = made.recipe.batches
     variables = step.init_state(made.recipe, 0, (8, 8, 1)).evaluated()
-    function = evaluate.compile_evaluation(made.recipe.model, batches, batch_size, fused=fused)
+    function = evaluate.compile_correctness(made.recipe.model, batches, batch_size, fused=fused)
     return function(variables, pipeline.place(examples, batches.mesh))
 
 
 @pytest.fixture
-def expected(tiny_config, examples):
-    """Loss and accuracy by a plain NumPy loop over single logits."""
+def right(tiny_config, examples):
+    """Loss and whether it is correct of every example, by a plain NumPy loop over single logits."""
     made = plan.make(tiny_config, jax.devices()[:1])
     variables = step.init_variables(made.recipe.model, 0, (8, 8, 1))
     mean, std = (np.asarray(x, np.float32) for x in (made.dataset.mean, made.dataset.std))
     images = (examples.images / np.float32(255) - mean) / std
     logits = np.asarray(made.recipe.model.apply(variables, images, train=False), np.float64)
-    losses, right = [], 0
+    losses, correct = [], []
     for row, label in zip(logits, examples.labels, strict=True):
         losses.append(np.log(np.exp(row).sum()) - row[label])
-        right += row.argmax() == label
-    return np.mean(losses), right / len(losses)
+        correct.append(row.argmax() == label)
+    return losses, correct
+
+
+@pytest.fixture
+def expected(right):
+    """Mean loss and accuracy."""
+    return np.mean(right[0]), np.mean(right[1])
 
 
 @pytest.mark.parametrize(
@@ -58,3 +69,13 @@ def test_one_dispatch_counts_the_same(tiny_config, examples, expected):
 def test_evaluation_changes_no_statistics_and_needs_no_key(tiny_config, examples):
     first = measure(tiny_config, examples, 1, 50).means()
     assert measure(tiny_config, examples, 1, 50).means() == first
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize(("devices", "batch_size"), [(1, 10), (1, 103), (8, 16), (8, 1000)])
+def test_what_is_correct_is_in_the_order_of_the_examples_without_padding(
+    tiny_config, examples, right, devices, batch_size, fused
+):
+    metrics, correct = correctness(tiny_config, examples, devices, batch_size, fused=fused)
+    assert np.asarray(correct).tolist() == right[1]
+    assert 0 < metrics.means()["accuracy"] < 1

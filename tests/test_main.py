@@ -118,6 +118,7 @@ class TestTraining:
             "metrics.jsonl",
             "result.json",
             "tensorboard",
+            "test_correct.npy",
             "versions.json",
         ]
         assert "8" in os.listdir(workdir / "checkpoints")

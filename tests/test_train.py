@@ -8,8 +8,10 @@ import pytest
 
 from configs import cifar10_resnet
 from resnet_jax import checkpoint, optimizer, plan, sharding, step, train, writer
+from resnet_jax import workdir as files
 from resnet_jax.data import source, spec
 from resnet_jax.errors import ConfigError, DataError, NonFiniteError, Stopped, WorkdirError
+from resnet_jax.programs import Programs
 
 
 class Killed(BaseException):
@@ -242,10 +244,51 @@ def test_the_logged_rate_is_that_of_the_last_update(long_config, unbroken):
         assert row["learning_rate"] == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
+def test_seeds_that_share_programs_compile_once_and_end_in_the_same_bits(
+    tiny_config, one_device, tmp_path
+):
+    programs = Programs.create(plan.make(tiny_config, one_device))
+    for seed in (0, 1):
+        tiny_config.seed = seed
+        alone = train.train_and_evaluate(tiny_config, tmp_path / f"alone{seed}", one_device)
+        shared = train.train_and_evaluate(
+            tiny_config, tmp_path / f"shared{seed}", programs=programs
+        )
+        assert shared["seed"] == seed
+        assert shared["state_sha256"] == alone["state_sha256"]
+        assert files.read_config(tmp_path / f"shared{seed}").seed == seed
+    assert programs.steps.program._cache_size() == 1
+
+
+def test_programs_are_not_shared_with_another_config(tiny_config, one_device, tmp_path):
+    programs = Programs.create(plan.make(tiny_config, one_device))
+    tiny_config.num_steps = 9
+    with pytest.raises(ValueError, match="seeds of one config"):
+        train.train_and_evaluate(tiny_config, tmp_path, programs=programs)
+
+
+def test_whoever_watches_sees_every_step_of_this_process(tiny_config, one_device, tmp_path):
+    seen = []
+    train.train_and_evaluate(
+        tiny_config, tmp_path, one_device, watch=lambda *state: seen.append(state)
+    )
+    assert seen == [(done, 8) for done in range(1, 9)]
+
+
+@pytest.mark.parametrize(("devices", "batch_size"), [(1, 120), (8, 77)])
+def test_what_is_classified_correctly_is_kept(tiny_config, tmp_path, devices, batch_size):
+    tiny_config.eval_batch_size = batch_size
+    result = train.train_and_evaluate(tiny_config, tmp_path, jax.devices()[:devices])
+    correct = files.read_correct(tmp_path)
+    assert (correct.dtype, correct.shape) == (bool, (360,))
+    assert correct.mean() == pytest.approx(result["test_accuracy"])
+
+
 def test_the_workdir_holds_what_the_contract_says(tiny_config, one_device, tmp_path):
     result = train.train_and_evaluate(tiny_config, tmp_path / "run", one_device)
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"config.json", "versions.json", "metrics.jsonl", "checkpoints", "result.json"}
+    expected = {"config.json", "versions.json", "metrics.jsonl", "checkpoints", "result.json"}
+    assert names == expected | {"test_correct.npy"}
     assert result == json.loads((tmp_path / "run/result.json").read_text())
     assert set(result) >= {
         "test_accuracy",

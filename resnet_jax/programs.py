@@ -1,0 +1,44 @@
+"""What the seeds of a config share: its plan and the functions that are compiled once a process."""
+
+import dataclasses
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from resnet_jax import config as configs
+from resnet_jax import evaluate, step
+from resnet_jax.plan import Plan
+from resnet_jax.step import Steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    """A plan and its jitted functions, which all seeds of a config can share: a seed is data.
+
+    Attributes:
+        plan: with the config of any seed.
+        steps: the training steps.
+        evaluate: `(variables, examples) -> Metrics`, of the validation images.
+        test: the same of the test images, with what is correct.
+    """
+
+    plan: Plan
+    steps: Steps
+    evaluate: Callable
+    test: Callable
+
+    @classmethod
+    def create(cls, run: Plan) -> "Programs":
+        """Prepares what is compiled at its first call."""
+        how = (run.recipe.model, run.recipe.batches, run.config.eval_batch_size)
+        evaluation, test = evaluate.compile_evaluation(*how), evaluate.compile_correctness(*how)
+        # A copy: whoever changes the config afterwards would change what it is compared with.
+        run = dataclasses.replace(run, config=run.config.copy_and_resolve_references())
+        return cls(run, step.compile_steps(run.recipe), evaluation, test)
+
+    def of(self, config: ConfigDict) -> "Programs":
+        """The same for `config`, which may differ in its seed only."""
+        before, after = configs.flatten(self.plan.config), configs.flatten(config)
+        if before | {"seed": None} != after | {"seed": None}:
+            raise ValueError("programs are shared by seeds of one config, not by other configs")
+        return dataclasses.replace(self, plan=dataclasses.replace(self.plan, config=config))

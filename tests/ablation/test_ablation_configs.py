@@ -1,0 +1,110 @@
+"""Every file of `configs/ablations/` is found here, with its variants; a new one is tested by being there."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import jax
+import pytest
+
+import configs
+from resnet_jax import config as fields
+from resnet_jax import params, step
+from resnet_jax.ablation import design
+from resnet_jax.data import spec
+from resnet_jax.errors import ConfigError
+from resnet_jax.models import architecture
+
+ROOT = Path(configs.__file__).parent.parent
+FOLDER = ROOT / "configs" / "ablations"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
+
+
+def docstring(name: str) -> str:
+    return importlib.import_module(f"configs.ablations.{name}").__doc__
+
+
+def load(name: str, argument: str | None = None) -> design.Sweep:
+    return design.load(str(FOLDER / f"{name}.py"), argument)
+
+
+def variants(name: str) -> list[str]:
+    """What a file knows behind its colon, by its own word."""
+    with pytest.raises(ConfigError) as caught:
+        load(name, "no_such")
+    expected = str(caught.value).partition("expected ")[2]
+    return [] if expected == "no argument" else expected.split(" or ")
+
+
+ALL = [(name, argument) for name in NAMES for argument in (None, *variants(name))]
+
+
+def test_there_are_sweeps():
+    expected = {"he2016_shortcuts", "he2016_placements", "depth_shortcut", "norm_free"}
+    assert expected | {"combine", "width_depth", "digits"} <= set(NAMES)
+    assert {("he2016_placements", "docs"), ("depth_shortcut", "docs")} <= set(ALL)
+    assert all(name == "digits" or (name, "cpu") in ALL for name in NAMES)
+
+
+@pytest.mark.parametrize(("name", "argument"), ALL)
+def test_every_arm_of_every_variant_is_a_valid_config(name, argument):
+    sweep = load(name, argument)
+    assert sweep.name == name
+    assert sweep.question.endswith("?")
+    design.validate(sweep)
+
+
+@pytest.mark.parametrize(("name", "argument"), ALL)
+def test_arms_differ_and_every_one_is_compared_or_a_control(name, argument):
+    sweep = load(name, argument)
+    recipes = [fields.flatten(design.resolve(sweep, arm)) for arm in sweep.arms]
+    assert all(a != b for i, a in enumerate(recipes) for b in recipes[:i])
+    controls = {arm.control for arm in sweep.arms}
+    assert all(arm.control is not None or arm.name in controls for arm in sweep.arms)
+    assert all(arm.control is None or arm.control not in (None, arm.name) for arm in sweep.arms)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_docstring_has_the_command_of_every_variant_the_expected_result_and_the_time(name):
+    text = docstring(name)
+    commands = re.findall(r"python -m resnet_jax sweep (\S+)", text)
+    found = [shlex.split(command)[0].partition(":") for command in commands]
+    assert {file for file, _, _ in found} == {f"configs/ablations/{name}.py"}
+    assert {argument for _, _, argument in found} == {"", *variants(name)}
+    assert "Expected" in text
+    assert "Time" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_small_variant_has_two_seeds_and_the_others_eight(name):
+    for argument in (None, *variants(name)):
+        assert len(load(name, argument).seeds) == (2 if argument in ("cpu", "tiny") else 8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_readme_lists_the_sweep(name):
+    assert f"`{name}.py`" in (ROOT / "README.md").read_text()
+
+
+def parameters(config) -> int:
+    model = architecture.build(config.model, 10)
+    shape = spec.get("cifar10").image_shape
+    return params.count(jax.eval_shape(lambda: step.init_variables(model, 0, shape))["params"])
+
+
+@pytest.mark.parametrize(("argument", "control"), [(None, 8_949_210), ("cpu", 175_066)])
+def test_widths_and_depths_have_equal_parameters(argument, control):
+    """8,949,210 is WRN-40-4 (arXiv 1605.07146, table 5: 8.9M)."""
+    sweep = load("width_depth", argument)
+    counts = [parameters(design.resolve(sweep, arm)) for arm in sweep.arms]
+    assert counts[0] == control
+    assert counts == pytest.approx([control] * len(counts), rel=0.02)
+
+
+def test_each_depth_has_its_own_control():
+    arms = load("depth_shortcut").arms
+    for arm in arms:
+        if arm.control is not None:
+            (control,) = [other for other in arms if other.name == arm.control]
+            assert dict(arm.overrides) | {"model.shortcut": "identity"} == control.overrides
