@@ -120,6 +120,16 @@ def get_config() -> ConfigDict:
     optimizer.adaptive_clip = 0.0  # of each output channel, gradient norm over weight norm at most,
     # but for the head; 0: not
 
+    config.finetune = finetune = ConfigDict()
+    finetune.init_from = placeholder(str)  # start from the weights of this workdir, or of
+    # WORKDIR/checkpoints/STEP, at step 0 and with a fresh optimizer; unset: from initial values
+    finetune.reinit = ()  # patterns on parameters or subtrees that stay as initialised: ("head",)
+    finetune.drop = ()  # the same of the source, for what this network does not have
+    finetune.freeze = ()  # patterns on parameters or subtrees that are not trained, or all_but_head
+    # | batchnorm_only | stages_until=N
+    finetune.frozen_norms = "running"  # norms that are frozen as a whole normalise by their running
+    # statistics, and keep them | batch, as if they were not frozen
+
     config.probe = probe = ConfigDict()
     probe.every = 0  # steps between rows of probes.jsonl: per unit, norms of both paths, gradient
     # and output; each costs about a step, and a second program to compile; 0: none

@@ -1,7 +1,7 @@
 """The optimizer: one Optax chain of clipping, weight decay, momentum and schedule."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -102,16 +102,27 @@ def rate_factors(config: ConfigDict) -> tuple[Rate, ...]:
     return tuple(found)
 
 
-def _scale_rates(params: Any, rates: Sequence[Rate]) -> optax.GradientTransformation:
+def _scale_rates(
+    params: Any, rates: Sequence[Rate], trained: Callable
+) -> optax.GradientTransformation:
     """Multiplies updates by the factors that match; of several that match, by all."""
     scales = []
     for rate in rates:
         mask = parameters.match_of_row(params, rate.pattern, rate.source)
-        scales.append(optax.masked(optax.scale(rate.factor), mask))
+        scales.append(optax.masked(optax.scale(rate.factor), trained(mask)))
     return optax.chain(*scales) if scales else optax.identity()
 
 
-def _clip(optimizer: ConfigDict, params: Any) -> optax.GradientTransformation:
+def factors(params: Any, rates: Sequence[Rate]) -> Any:
+    """The factor on the learning rate of each parameter, in their structure."""
+    masks = [parameters.match_of_row(params, rate.pattern, rate.source) for rate in rates]
+    ones = jax.tree.map(lambda _: 1.0, params)
+    for rate, mask in zip(rates, masks, strict=True):
+        ones = jax.tree.map(lambda f, hit, by=rate.factor: f * by if hit else f, ones, mask)
+    return ones
+
+
+def _clip(optimizer: ConfigDict, params: Any, trained: Callable) -> optax.GradientTransformation:
     """Clipping by the global norm, then adaptively, by unit.
 
     Adaptive clipping (Brock et al. 2021, arXiv 2102.06171, section 4.1) bounds the norm of each output
@@ -123,7 +134,7 @@ def _clip(optimizer: ConfigDict, params: Any) -> optax.GradientTransformation:
         clips.append(optax.clip_by_global_norm(optimizer.clip_norm))
     if optimizer.adaptive_clip:
         head = parameters.match(params, ("head/.*",), "optimizer.adaptive_clip")
-        others = jax.tree.map(lambda is_head: not is_head, head)
+        others = trained(jax.tree.map(lambda is_head: not is_head, head))
         clips.append(optax.masked(optax.adaptive_grad_clip(optimizer.adaptive_clip), others))
     return optax.chain(*clips) if clips else optax.identity()
 
@@ -133,6 +144,7 @@ def create(
     learning_rate: optax.Schedule,
     params: Any,
     rates: Sequence[Rate] = (),
+    trained: Callable[[Any], Any] = lambda tree: tree,
 ) -> optax.GradientTransformation:
     """Builds the chain.
 
@@ -147,22 +159,23 @@ def create(
         learning_rate: from `schedule`.
         params: the parameters, or their shapes.
         rates: from `rate_factors`.
+        trained: takes the part of a tree that is trained; the chain is for that part alone.
 
     Raises:
         ConfigError: a pattern matches no parameter.
     """
     decayed = parameters.match(params, optimizer.decayed, "optimizer.decayed")
-    decay = optax.add_decayed_weights(optimizer.weight_decay, mask=decayed)
+    decay = optax.add_decayed_weights(optimizer.weight_decay, mask=trained(decayed))
     coupling = decay_coupling(optimizer)
     if optimizer.name == "adamw":
         direction = optax.scale_by_adam(optimizer.beta1, optimizer.beta2, optimizer.epsilon)
     else:
         direction = optax.trace(optimizer.momentum, optimizer.nesterov)
     return optax.chain(
-        _clip(optimizer, params),
+        _clip(optimizer, params, trained),
         decay if coupling == "coupled" else optax.identity(),
         direction,
         decay if coupling == "decoupled" else optax.identity(),
-        _scale_rates(params, rates),
+        _scale_rates(params, rates, trained),
         optax.scale_by_learning_rate(learning_rate),
     )

@@ -77,12 +77,11 @@ def split(tree: Mapping, mask: Mapping) -> tuple[dict, dict]:
     """Cuts a nested dict in two: the leaves where `mask` is true, and the others."""
     chosen, others = {}, {}
     for key, value in tree.items():
-        if isinstance(value, Mapping):
-            parts = split(value, mask[key])
-        else:
-            parts = (value, None) if mask[key] else (None, value)
-        for target, part in zip((chosen, others), parts, strict=True):
-            if part is not None and part != {}:
+        if not isinstance(value, Mapping):
+            (chosen if mask[key] else others)[key] = value
+            continue
+        for target, part in zip((chosen, others), split(value, mask[key]), strict=True):
+            if part:
                 target[key] = part
     return chosen, others
 

@@ -1,6 +1,7 @@
 """Everything that follows from a config and the devices, before data or files are touched."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from ml_collections import ConfigDict
 from resnet_jax import config as configs
 from resnet_jax import optimizer, params, sharding, step
 from resnet_jax.data import pipeline, spec
+from resnet_jax.finetune import freeze
 from resnet_jax.models import architecture
 from resnet_jax.native import backend as native
 from resnet_jax.native.backend import Backend
@@ -68,18 +70,29 @@ def make(
     kernels = None if backend.lanes is None else Kernels(backend.lanes, mesh)
     channels = dataset.image_shape[-1]
     model = architecture.build(config.model, dataset.num_classes, dtype, kernels, channels)
-    shapes = jax.eval_shape(lambda: step.init_variables(model, 0, dataset.image_shape))["params"]
+    shapes = jax.eval_shape(lambda: step.init_variables(model, 0, dataset.image_shape))
+    shapes, batch_stats = shapes["params"], shapes["batch_stats"]
+    frozen = None
+    if config.finetune.freeze:
+        frozen = freeze.resolve(shapes, batch_stats, config.finetune.freeze)
+        if config.finetune.frozen_norms == "running":
+            options = dataclasses.replace(model.options, frozen=frozen.norms)
+            model = model.clone(options=options)
+        else:
+            frozen = dataclasses.replace(frozen, norms=frozenset())
+    trained = functools.partial(step.trained, frozen)
     steps = configs.num_steps(config)
     schedule = optimizer.schedule(config.optimizer, steps)
     rates = optimizer.rate_factors(config)
     recipe = Recipe(
         model=model,
-        optimizer=optimizer.create(config.optimizer, schedule, shapes, rates),
+        optimizer=optimizer.create(config.optimizer, schedule, shapes, rates, trained),
         batches=pipeline.Batches.create(dataset, config.augment, mesh),
         batch_size=config.batch_size,
         accumulation=config.accumulation,
         label_smoothing=config.label_smoothing,
         ema_decay=config.ema_decay,
+        frozen=frozen,
     )
     by_step = jax.vmap(lambda at: jnp.asarray(schedule(at), jnp.float32))(jnp.arange(steps))
     return Plan(config, dataset, steps, np.asarray(by_step), recipe, params.count(shapes), backend)

@@ -101,6 +101,13 @@ def _modules(v: Any) -> bool:
     )
 
 
+def _patterns(example: str) -> Rule:
+    def accepts(v: Any) -> bool:
+        return isinstance(v, tuple) and all(isinstance(x, str) and x != "" for x in v)
+
+    return Rule(f"a tuple of patterns, such as ({example},)", accepts)
+
+
 BOOLEAN = Rule("true or false", lambda v: isinstance(v, bool))
 _TEXT = Rule("text", lambda v: isinstance(v, str))
 _OPTIONAL_TEXT = dataclasses.replace(_TEXT, optional=True)
@@ -193,10 +200,7 @@ RULES: Mapping[str, Rule] = {
     "optimizer.epsilon": _number(0, open_low=True),
     "optimizer.weight_decay": _number(0),
     "optimizer.decay_coupling": _choice("coupled", "decoupled", optional=True),
-    "optimizer.decayed": Rule(
-        "a tuple of patterns, such as ('.*/kernel',)",
-        lambda v: isinstance(v, tuple) and all(isinstance(x, str) for x in v),
-    ),
+    "optimizer.decayed": _patterns("'.*/kernel'"),
     "optimizer.rates": Rule(
         "a tuple of (pattern, factor) pairs, such as (('head/.*',0.1),)",
         lambda v: _is_pairs(v, str | int | float),
@@ -204,6 +208,13 @@ RULES: Mapping[str, Rule] = {
     ),
     "optimizer.clip_norm": _number(0),
     "optimizer.adaptive_clip": _number(0),
+    "finetune.init_from": Rule(
+        "a workdir", lambda v: isinstance(v, str) and v != "", optional=True
+    ),
+    "finetune.reinit": _patterns("'head'"),
+    "finetune.drop": _patterns("'stage4'"),
+    "finetune.freeze": _patterns("'stem','stage1'"),
+    "finetune.frozen_norms": _choice("running", "batch"),
     "probe.every": _integer(0),
     "checkpoint.every": _integer(1),
     "checkpoint.keep": _integer(1),

@@ -19,7 +19,7 @@ from resnet_jax import (
     probes,
     profile,
     sharding,
-    step,
+    start,
     writer,
 )
 from resnet_jax import config as configs
@@ -56,7 +56,10 @@ def train_and_evaluate(
     Raises:
         UserError: one of `errors.py`; what was saved before stays valid.
     """
-    programs = Programs.create(plan.make(config, devices)) if programs is None else programs
+    if programs is None:
+        configs.validate(config)
+        dataset = start.dataset(config, workdir)
+        programs = Programs.create(plan.make(config, devices, dataset))
     programs = programs.of(config)
     run = programs.plan
     files.check_claim(workdir, config)
@@ -122,8 +125,6 @@ class _Run:
             1, round(configs.train_examples(config) / config.batch_size)
         )
         self._began = time.perf_counter()
-        self._seconds_before = 0.0
-        self._saved: int | None = None
 
     def _record_start(self, examples: source.Examples) -> None:
         """Writes `versions.json`, and says what differs from the run's earlier processes.
@@ -140,7 +141,9 @@ class _Run:
 
     def complete(self) -> dict[str, Any]:
         """Trains to the last step, evaluates, and writes the result."""
-        state, metrics = self._start()
+        begun = start.begin(self._plan, self._checkpoints, self._workdir)
+        state, metrics = begun.state, self._on_mesh(begun.metrics)
+        self._seconds_before, self._saved = begun.seconds, begun.saved
         done = int(state.step)
         self._writers = writer.create(self._workdir, done, tensorboard=self._config.tensorboard)
         self._progress = console.Progress(self._plan.steps, done, self._config.batch_size)
@@ -159,35 +162,6 @@ class _Run:
             self._progress.close()
             for each in (*self._writers, *([self._probes] if self._probes else [])):
                 each.close()
-
-    def _start(self) -> tuple[TrainState, Metrics]:
-        """The newest checkpoint, else the initial state; and the metrics not yet logged."""
-        recipe, image_shape = self._plan.recipe, self._plan.dataset.image_shape
-        metrics, newest = Metrics.empty(), self._checkpoints.latest_step()
-        if newest is None:
-            state = step.init_state(recipe, self._config.seed, image_shape)
-        else:
-            state, extra = self._restore(step.state_shapes(recipe, image_shape))
-            metrics = Metrics.from_json(extra["unlogged"])
-            self._seconds_before, self._saved = extra["seconds"], int(state.step)
-            print(f"resume    from step {self._saved:,} of {self._plan.steps:,}", flush=True)
-        return state, self._on_mesh(metrics)
-
-    def _restore(self, shapes: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """The newest checkpoint that is whole; damaged ones are moved out of the way.
-
-        Raises:
-            DamagedError: none is.
-        """
-        while True:
-            steps = self._checkpoints.steps()
-            try:
-                return self._checkpoints.restore(shapes, steps[-1])
-            except checkpoint.DamagedError as error:
-                if len(steps) == 1:
-                    raise
-                moved = self._checkpoints.set_aside(steps[-1])
-                print(f"note      {str(error).splitlines()[0]}; it is now {moved}", flush=True)
 
     def _train(
         self, state: TrainState, metrics: Metrics, done: int, request: interrupt.Request

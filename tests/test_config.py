@@ -96,6 +96,11 @@ VALUES = {
     "optimizer.rates": ([(), ((".*", 0.1), ("head/.*", "1/L"))], [(".*", 0.1), ((".*", True),)]),
     "optimizer.clip_norm": NOT_NEGATIVE,
     "optimizer.adaptive_clip": NOT_NEGATIVE,
+    "finetune.init_from": (["runs/a"], [1, ""]),
+    "finetune.reinit": ([(), ("head",)], ["head", (1,), ("",)]),
+    "finetune.drop": ([(), ("stage4",)], ["head", (1,), ("",)]),
+    "finetune.freeze": ([(), ("stem", "all_but_head")], ["head", (1,), ("",)]),
+    "finetune.frozen_norms": (["running", "batch"], ["train", ""]),
     "probe.every": ([0, 1, INT_MAX], [-1, INT_MAX + 1]),
     "checkpoint.every": COUNT,
     "checkpoint.keep": COUNT,
@@ -282,7 +287,7 @@ def test_a_config_that_lacks_fields_is_refused_with_their_names():
     config = default.get_config()
     del config.seed
     assert "the config lacks seed;" in message(config)
-    assert "seed, num_epochs, num_steps and 69 more fields" in message(ConfigDict())
+    assert "seed, num_epochs, num_steps and 74 more fields" in message(ConfigDict())
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4, 6, 8])

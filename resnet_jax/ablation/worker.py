@@ -100,7 +100,7 @@ def _run(
     shared: Any,
 ) -> tuple[dict[str, Any], Any]:
     """One run: its row, and the programs for the next seed."""
-    from resnet_jax import plan, train
+    from resnet_jax import plan, start, train
     from resnet_jax.ablation import directory
     from resnet_jax.errors import Stopped, UserError
     from resnet_jax.programs import Programs
@@ -119,7 +119,8 @@ def _run(
 
     print(f"\n{job.arm} s{seed}", flush=True)
     try:
-        shared = shared or Programs.create(plan.make(config))
+        dataset = start.dataset(config, workdir)
+        shared = shared or Programs.create(plan.make(config, dataset=dataset))
         result = train.train_and_evaluate(
             config, workdir, settings=settings, programs=shared, watch=watch
         )

@@ -109,6 +109,7 @@ class LayerOptions:
         standardization: of the convolutions' kernels, one of `STANDARDIZATIONS`.
         scaled_activation: whether activations are divided by their deviation on a standard normal.
         plugins: what tokens stand for that are not built in.
+        frozen: paths of norms that use, and keep, their running statistics in training too.
     """
 
     norm: str = "batch"
@@ -120,6 +121,11 @@ class LayerOptions:
     standardization: str = "none"
     scaled_activation: bool = False
     plugins: tuple[Plugin, ...] = ()
+    frozen: frozenset[str] = frozenset()
+
+    def trains(self, path: tuple[str, ...], name: str, train: bool) -> bool:
+        """Whether the norm `name` of the module at `path` uses the statistics of the batch."""
+        return train and "/".join((*path, name)) not in self.frozen
 
 
 def convolution(spec: ConvSpec, options: LayerOptions, name: str) -> nn.Conv | StandardizedConv:

@@ -38,6 +38,7 @@ class TokenLayers(nn.Module):
             self.options,
             self.convs,
             train=train,
+            path=self.path,
             index=self.index,
             units=self.units,
             numbered=False,

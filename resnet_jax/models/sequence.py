@@ -32,6 +32,7 @@ class Layers:
         options: shared by the network's layers.
         convs: what the `conv` tokens stand for, in order.
         train: whether batch statistics are used and dropout is active.
+        path: of the current module in the network.
         index: number of this residual unit, from 1; `l` in expressions. It is 0 in the stem, and
             `units` behind the last unit.
         units: residual units in the network; `L` in expressions.
@@ -45,6 +46,7 @@ class Layers:
         convs: Sequence[ConvSpec],
         *,
         train: bool,
+        path: tuple[str, ...],
         index: int,
         units: int,
         numbered: bool = True,
@@ -54,6 +56,7 @@ class Layers:
         self._convs = convs
         self._convs_used = 0
         self._train = train
+        self._path = path
         self._depth = {"L": units, "l": index, "beta": beta}
         self._numbered = numbered
         self._used: dict[str, int] = {}
@@ -163,7 +166,7 @@ class Layers:
             holder = fusion.Kernel(spec.features, options.standardization, name=run.conv)
             kernel = holder(x.shape[-1])
         norm = fusion.Norm(kernels, run.relu, spec.stride if spec else 1, name=run.norm)
-        return norm(x, kernel, residual, self._train)
+        return norm(x, kernel, residual, options.trains(self._path, run.norm, self._train))
 
     def _apply(self, token: Token, name: str, x: jax.Array) -> jax.Array:
         options = self._options
@@ -172,7 +175,8 @@ class Layers:
                 self._convs_used += 1
                 return convolution(self._convs[self._convs_used - 1], options, name)(x)
             case "norm", (kind, start):
-                return normalise(x, kind or options.norm, options, name, self._train, start)
+                train = options.trains(self._path, name, self._train)
+                return normalise(x, kind or options.norm, options, name, train, start)
             case "act", (kind,):
                 kind = kind or options.activation
                 y = ACTIVATIONS[kind](x)

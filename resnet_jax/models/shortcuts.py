@@ -55,6 +55,7 @@ class Projection(nn.Module):
             x, stride = pooling.average_pool(x, stride), 1
         x = convolution(ConvSpec(self.features, 1, stride), self.options, "conv")(x)
         if self.norm:
+            train = self.options.trains(self.path, "norm", train)
             x = normalise(x, self.options.norm, self.options, "norm", train)
         return x
 

@@ -77,6 +77,7 @@ class Unit(nn.Module):
             self.options,
             spec.convs,
             train=train,
+            path=self.path,
             index=spec.index,
             units=spec.units,
             beta=spec.beta,

@@ -1,0 +1,132 @@
+"""The state a run begins with: its newest checkpoint, weights from elsewhere, or initial values."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from resnet_jax import checkpoint, optimizer, params, step
+from resnet_jax import workdir as files
+from resnet_jax.data import spec
+from resnet_jax.data.spec import Dataset
+from resnet_jax.errors import ConfigError
+from resnet_jax.finetune import load, source, table
+from resnet_jax.finetune.load import Account
+from resnet_jax.metrics import Metrics
+from resnet_jax.plan import Plan
+from resnet_jax.step import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Where a process takes a run up.
+
+    Attributes:
+        state: to go on from.
+        metrics: of steps that are done and not yet logged.
+        seconds: that earlier processes took.
+        saved: step of the checkpoint, None if there was none.
+    """
+
+    state: TrainState
+    metrics: Metrics
+    seconds: float
+    saved: int | None
+
+
+def dataset(config: ConfigDict, workdir: Path) -> Dataset:
+    """The data set of a run, normalised as the weights expect that it starts from.
+
+    Args:
+        config: validated.
+        workdir: of the run, which knows how it was normalised once it has begun.
+
+    Raises:
+        ConfigError: there are no such weights, or they are for images of other channels.
+    """
+    if config.finetune.init_from is None:
+        return spec.get(config.data.name)
+    if "data" in files.read_versions(workdir):
+        return files.stored_dataset(workdir, config)
+    found, own = source.find(config.finetune.init_from), spec.get(config.data.name)
+    if found.mean is None or found.std is None:
+        return own
+    if len(found.mean) != own.image_shape[-1]:
+        raise ConfigError(
+            f"the weights of {found} are for images of {len(found.mean)} channels; those of "
+            f"config.data.name={own.name!r} have {own.image_shape[-1]}"
+        )
+    return dataclasses.replace(own, mean=found.mean, std=found.std)
+
+
+def begin(run: Plan, checkpoints: checkpoint.Checkpoints, workdir: Path) -> Start:
+    """Finds or makes the state, and says which.
+
+    Raises:
+        ConfigError: the weights to start from do not fit.
+        WorkdirError: no checkpoint of the run is whole, or not that of the weights.
+    """
+    recipe, image_shape = run.recipe, run.dataset.image_shape
+    if checkpoints.latest_step() is None:
+        state = _fresh(run, workdir)
+        return Start(state, Metrics.empty(), 0.0, None)
+    state, extra = _restore(checkpoints, step.state_shapes(recipe, image_shape))
+    print(f"resume    from step {int(state.step):,} of {run.steps:,}", flush=True)
+    return Start(state, Metrics.from_json(extra["unlogged"]), extra["seconds"], int(state.step))
+
+
+def _restore(
+    checkpoints: checkpoint.Checkpoints, shapes: TrainState
+) -> tuple[TrainState, dict[str, Any]]:
+    """The newest checkpoint that is whole; damaged ones are moved out of the way.
+
+    Raises:
+        DamagedError: none is.
+    """
+    while True:
+        steps = checkpoints.steps()
+        try:
+            return checkpoints.restore(shapes, steps[-1])
+        except checkpoint.DamagedError as error:
+            if len(steps) == 1:
+                raise
+            moved = checkpoints.set_aside(steps[-1])
+            print(f"note      {str(error).splitlines()[0]}; it is now {moved}", flush=True)
+
+
+def _fresh(run: Plan, workdir: Path) -> TrainState:
+    """The state before the first step; with weights from elsewhere if the config says so."""
+    recipe, seed, image_shape = run.recipe, run.config.seed, run.dataset.image_shape
+    finetune, account, variables = run.config.finetune, None, None
+    if finetune.init_from is not None:
+        found = source.find(finetune.init_from)
+        initial = step.init_variables(recipe.model, seed, image_shape)
+        weights = source.read(found)
+        variables, account = load.combine(initial, weights, finetune.reinit, finetune.drop)
+        print(f"weights   {table.account_line(account, found)}")
+    state = step.init_state(recipe, seed, image_shape, variables)
+    if account is not None or recipe.frozen is not None:
+        _tell(run, state, account, workdir)
+    return state
+
+
+def _tell(run: Plan, state: TrainState, account: Account | None, workdir: Path) -> None:
+    """Prints and saves what the run does with each parameter."""
+    config, frozen = run.config, run.recipe.frozen
+    none = jax.tree.map(lambda _: False, state.params)
+    rows = table.treatments(
+        state.params,
+        none if frozen is None else frozen.params,
+        params.match(state.params, config.optimizer.decayed, "optimizer.decayed"),
+        optimizer.factors(state.params, optimizer.rate_factors(config)),
+        account,
+    )
+    for line in table.lines(rows):
+        print(line)
+    kept = {"parameters": [dataclasses.asdict(row) for row in rows]}
+    if account is not None:
+        kept |= {"weights": dataclasses.asdict(account)}
+    files.write_atomically(workdir / table.FILE, json.dumps(kept, indent=1) + "\n")
