@@ -22,6 +22,9 @@ from resnet_jax.errors import ConfigError, WorkdirError
 
 CONFIG, VERSIONS, METRICS, RESULT = "config.json", "versions.json", "metrics.jsonl", "result.json"
 
+CONVERTED = "converted"
+"""The key of `versions.json` under which a workdir made by `convert` says where its weights are from."""
+
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
 RESULT_FIELDS = frozenset(
@@ -109,6 +112,10 @@ def check_claim(workdir: Path, new: ConfigDict) -> None:
         WorkdirError: it belongs to another run; names the fields that differ.
     """
     path = workdir / CONFIG
+    if CONVERTED in read_versions(workdir):
+        raise WorkdirError(
+            f"{workdir} holds converted weights and is no run to continue; choose another --workdir"
+        )
     if os.path.exists(path):  # unlike Path.exists, it also takes a name that is too long
         before, after = config.flatten(read_config(workdir)), config.flatten(new)
         changed = [
@@ -170,6 +177,9 @@ def stored_dataset(workdir: Path, stored: ConfigDict) -> Dataset:
     dataset = spec.get(stored.data.name)
     data = read_versions(workdir).get("data", {})
     same = {name: tuple(data[name]) for name in ("mean", "std") if name in data}
+    if dataset.name == spec.NONE and {"classes", "image_shape"} <= data.keys():
+        same["classes"] = tuple(map(str, range(data["classes"])))
+        same["image_shape"] = tuple(data["image_shape"])
     return dataclasses.replace(dataset, **same)
 
 
