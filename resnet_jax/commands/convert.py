@@ -17,7 +17,12 @@ from resnet_jax.errors import ConfigError
 
 
 def _floats(text: str) -> tuple[float, ...]:
-    return tuple(float(number) for number in text.split(","))
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected numbers such as 0.5,0.5,0.5"
+        ) from None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

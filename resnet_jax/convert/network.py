@@ -75,6 +75,11 @@ def infer(
     inner, kernel_inputs = look.conv("stage1/block1/conv2")[:2]
     groups = max(1, inner // kernel_inputs) if convs == 3 else 1
     kernels = tuple(look.conv(f"stage1/block1/conv{i}")[2] for i in range(1, convs + 1))
+    if any(size % 2 == 0 for size in kernels):
+        raise DataError(
+            f"a unit's convolutions have the sizes {kernels}, expected odd kernel sizes.\n"
+            "Convert a ResNet, wide ResNet or ResNeXt"
+        )
     first, channels, size = look.conv("stem/conv")[:3]
     fields = {
         "design": "original",

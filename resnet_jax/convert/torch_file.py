@@ -127,7 +127,7 @@ def _exactly(file: io.BufferedIOBase, count: int) -> bytes:
 
 
 class _Forbidden(Exception):
-    """A pickle names something that only builds trouble; the text is its name."""
+    """A pickle names something that is not for tensors; the text is its name."""
 
 
 @dataclasses.dataclass
@@ -191,36 +191,38 @@ def _is_count(n: Any) -> bool:
     return isinstance(n, int) and not isinstance(n, bool) and n >= 0
 
 
-class _Unpickler(pickle.Unpickler):
+def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
+    if not isinstance(storage, _Storage):
+        raise _Damaged("a tensor without a storage")
+    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+
+
+def _rebuild_parameter(data: Any, *_: Any) -> Any:
+    return data
+
+
+_ALLOWED = {
+    ("collections", "OrderedDict"): dict,
+    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+}
+"""All that a pickle can call."""
+
+
+# The standard library's unpickler in Python, not the one in C: in that, one damaged byte can make a
+# table of 30 GB.
+class _Unpickler(pickle._Unpickler):
     """Builds containers, numbers, text and tensors; whatever else is named is forbidden."""
 
     def __init__(self, file: io.BufferedIOBase):
         super().__init__(file)
         self.storages: dict[str, _Storage] = {}
 
-        # All are made anew for each file: a pickle can set attributes of what it names.
-        class StateDict(dict):
-            """PyTorch's ordered dictionary with the attribute `_metadata`."""
-
-        def tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
-            if not isinstance(storage, _Storage):
-                raise _Damaged("a tensor without a storage")
-            return _Tensor(storage, offset, tuple(shape), tuple(strides))
-
-        def parameter(data: Any, *_: Any) -> Any:
-            return data
-
-        self._allowed = {
-            ("collections", "OrderedDict"): StateDict,
-            ("torch._utils", "_rebuild_tensor"): tensor,
-            ("torch._utils", "_rebuild_tensor_v2"): tensor,
-            ("torch._utils", "_rebuild_parameter"): parameter,
-        }
-
     def find_class(self, module: str, name: str) -> Any:
         """What a name of the pickle stands for; called for each before anything is done with it."""
-        if (module, name) in self._allowed:
-            return self._allowed[module, name]
+        if (module, name) in _ALLOWED:
+            return _ALLOWED[module, name]
         if module == "torch" and name in _DTYPES:
             return name
         raise _Forbidden(f"{module}.{name}"[:150])
@@ -236,6 +238,12 @@ class _Unpickler(pickle.Unpickler):
         if (storage.dtype, storage.count) != (_DTYPES[dtype], count):
             raise _Damaged(f"storage {key} is described in two ways")
         return storage
+
+    def _ignore_state(self) -> None:
+        """Drops what a pickle wants to set as attributes: no tensor needs any."""
+        self.stack.pop()
+
+    dispatch = pickle._Unpickler.dispatch | {pickle.BUILD[0]: _ignore_state}
 
 
 def _with_arrays(loaded: Any) -> Any:

@@ -113,6 +113,7 @@ def stored_preprocessing(metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
         stored = json.loads(metadata["resnet_jax"])
         mean, std = tuple(map(float, stored["mean"])), tuple(map(float, stored["std"]))
-        return {"mean": mean, "std": std, "size": int(stored["size"])}
+        legal = all(0 <= x <= 1 for x in mean + std) and all(std) and 1 <= stored["size"] <= 10_000
+        return {"mean": mean, "std": std, "size": int(stored["size"])} if legal else {}
     except (KeyError, ValueError, TypeError):
         return {}

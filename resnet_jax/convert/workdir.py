@@ -20,7 +20,7 @@ from resnet_jax.convert import convert, network, safetensors_file, weights_file
 from resnet_jax.convert.layout import Layout
 from resnet_jax.data import spec
 from resnet_jax.data.spec import Dataset
-from resnet_jax.errors import ConfigError, DataError, UserError, WorkdirError
+from resnet_jax.errors import ConfigError, DataError, WorkdirError
 
 CONVERTED = files.CONVERTED
 _DEFAULTS = Path(__file__).resolve().parents[2] / "configs" / "default.py"
@@ -291,6 +291,4 @@ def _naming(source: Path) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise type(error)(f"{source}: {error}") from None
-    except UserError:
-        raise
+        raise DataError(f"{source}: {error}") from None
