@@ -31,10 +31,12 @@ class Network:
         """In a few words, for people."""
         fields = self.fields
         kind = "bottleneck" if fields["bottleneck"] else "basic"
-        groups = f", {fields['groups']} groups" if fields["groups"] > 1 else ""
+        groups, inner = fields["groups"], fields["bottleneck_width"]
+        inside = f", {groups} groups" if groups > 1 else ""
+        inside = f", {groups} x {inner} channels inside" if inner else inside
         widths = "-".join(map(str, fields["stage_widths"]))
         return (
-            f"a ResNet of {fields['depth']} layers ({kind} units, widths {widths}{groups}, "
+            f"a ResNet of {fields['depth']} layers ({kind} units, widths {widths}{inside}, "
             f"{self.classes} classes)"
         )
 
