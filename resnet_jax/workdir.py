@@ -186,9 +186,10 @@ def stored_dataset(workdir: Path, stored: ConfigDict) -> Dataset:
 def read_versions(workdir: Path) -> dict[str, Any]:
     """What `versions.json` says of the last process that trained here; {} if there was none."""
     try:
-        return json.loads((workdir / VERSIONS).read_text())
+        stored = json.loads((workdir / VERSIONS).read_text())
     except (OSError, ValueError):
         return {}
+    return stored if isinstance(stored, dict) else {}
 
 
 def record_versions(workdir: Path, now: dict[str, Any]) -> list[str]:

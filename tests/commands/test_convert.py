@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from resnet_jax import checkpoint, plan, step
+from resnet_jax import checkpoint, plan, step, train
 from resnet_jax import workdir as files
 from resnet_jax.__main__ import parse
 from resnet_jax.commands import convert as command
@@ -92,6 +92,14 @@ def test_a_network_without_a_data_set_says_so(imagenet, capfd):
 def test_a_run_does_not_continue_in_a_converted_workdir(cifar):
     with pytest.raises(WorkdirError, match="converted weights"):
         files.check_claim(cifar, files.read_config(cifar))
+
+
+def test_no_run_begins_without_a_data_set(tiny_config, tmp_path):
+    tiny_config.data.name = spec.NONE
+    tiny_config.augment = ""
+    with pytest.raises(DataError, match="no data set"):
+        train.train_and_evaluate(tiny_config, tmp_path / "run", jax.devices()[:1])
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["cifar", "imagenet"])
