@@ -124,9 +124,9 @@ def to_tensors(
         same = False
     if not same:
         raise ConfigError(
-            f"--layout {family.name} cannot express this network: {family.source}\n"
-            "builds another from these names; choose another of "
-            f"{', '.join(LAYOUTS)}, or tell the reader with --stem and --stride-on"
+            f"--layout {family.name} cannot express this network: from these names its definitions "
+            f"({family.source}) build another;\nchoose another of {', '.join(LAYOUTS)}, or say with "
+            "--stem and --stride-on how whoever reads the file builds it"
         )
     counts = np.full((), step, np.int64)
     return tensors | dict.fromkeys(layout.counters(list(tensors)), counts)

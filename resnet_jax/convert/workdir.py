@@ -22,7 +22,6 @@ from resnet_jax.data import spec
 from resnet_jax.data.spec import Dataset
 from resnet_jax.errors import ConfigError, DataError, WorkdirError
 
-CONVERTED = files.CONVERTED
 _DEFAULTS = Path(__file__).resolve().parents[2] / "configs" / "default.py"
 
 
@@ -83,7 +82,7 @@ def read_weights(source: Path, target: Path, choices: Choices) -> dict[str, Any]
             "image_shape": list(dataset.image_shape),
             "classes": dataset.num_classes,
         },
-        CONVERTED: {
+        files.CONVERTED: {
             "file": source.name,
             "sha256": weights.sha256,
             "layout": family.name,
@@ -212,7 +211,7 @@ def write_weights(source: Path, target: Path, choices: Choices, at: str) -> dict
     run = plan.make(config, jax.devices()[:1], dataset)
     state = checkpoint.read(source, step.state_shapes(run.recipe, dataset.image_shape), at)
     defaults = cli.load(str(_DEFAULTS)).model
-    known = files.read_versions(source).get(CONVERTED, {}).get("layout")
+    known = files.read_versions(source).get(files.CONVERTED, {}).get("layout")
     family, tensors = _in_layout(choices, known, state, run, defaults)
     preprocessing = {
         "mean": list(dataset.mean),

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import jax
@@ -221,16 +222,19 @@ def test_a_list_of_numbers_that_is_none_is_explained():
 
 
 def test_bad_files_write_nothing(tmp_path):
-    html, cut, vgg = (tmp_path / name for name in ("a.pth", "b.th", "c.safetensors"))
+    names = ("a.pth", "b.th", "c.safetensors", "d.pth")
+    html, cut, vgg, harmful = (tmp_path / name for name in names)
+    with zipfile.ZipFile(harmful, "w") as archive:
+        archive.writestr("net/data.pkl", f"cposix\nsystem\n(S'touch {tmp_path}/ran'\ntR.")
     html.write_text("<!DOCTYPE html>")
     cut.write_bytes(fixture_file("cifar_a").read_bytes()[:9000])
     vgg.write_bytes(safetensors_file.encode({"features.0.weight": np.ones((2, 3, 3, 3), "f4")}, {}))
-    for path in (html, cut, vgg, tmp_path / "missing.pth"):
+    for path in (html, cut, vgg, harmful, tmp_path / "missing.pth"):
         with pytest.raises(DataError) as caught:
             run(path, "--to", tmp_path / "new" / "out")
         assert str(path) in str(caught.value)
         assert len(str(caught.value).splitlines()) == 2
-    assert sorted(tmp_path.iterdir()) == [html, cut, vgg]
+    assert sorted(tmp_path.iterdir()) == [html, cut, vgg, harmful]
 
 
 def test_a_disk_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
