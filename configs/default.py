@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
     config.profile = False  # trace some steps into WORKDIR/profile and print what costs most
 
     config.data = data = ConfigDict()
-    data.name = "cifar10"  # a file of resnet_jax/data/datasets
+    data.name = "cifar10"  # a file of resnet_jax/data/datasets | none, of weights from elsewhere
     data.dir = placeholder(str)  # TFDS's data_dir, which contains cifar10/3.0.2; unset:
     # TFDS_DATA_DIR, else TFDS's own default
     data.prepare = False  # download and prepare the data set if it is missing

@@ -128,7 +128,7 @@ RULES: Mapping[str, Rule] = {
     "eval_every": _integer(1, optional=True),
     "tensorboard": BOOLEAN,
     "profile": BOOLEAN,
-    "data.name": _choice(*spec.names()),
+    "data.name": _choice(*spec.names(), spec.NONE),
     "data.dir": Rule("a directory", lambda v: isinstance(v, str) and v != "", optional=True),
     "data.prepare": BOOLEAN,
     "data.validation": _integer(0),

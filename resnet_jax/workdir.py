@@ -27,6 +27,8 @@ CONFIG, VERSIONS, METRICS, RESULT = "config.json", "versions.json", "metrics.jso
 
 CORRECT = "test_correct.npy"
 """bool [N]: which test images the final model classifies correctly, in the data set's order."""
+CONVERTED = "converted"
+"""The key of `versions.json` under which a workdir made by `convert` says where its weights are from."""
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets")
 
@@ -149,6 +151,10 @@ def check_claim(workdir: Path, new: ConfigDict) -> None:
         WorkdirError: it belongs to another run; names the fields that differ.
     """
     path = workdir / CONFIG
+    if CONVERTED in read_versions(workdir):
+        raise WorkdirError(
+            f"{workdir} holds converted weights and is no run to continue; choose another --workdir"
+        )
     if os.path.exists(path):  # unlike Path.exists, it also takes a name that is too long
         stored = _parsed_config(workdir)
         before, after = config.flatten(stored), config.flatten(new)
@@ -214,15 +220,19 @@ def stored_dataset(workdir: Path, stored: ConfigDict) -> Dataset:
     dataset = spec.get(stored.data.name)
     data = read_versions(workdir).get("data", {})
     same = {name: tuple(data[name]) for name in ("mean", "std") if name in data}
+    if dataset.name == spec.NONE and {"classes", "image_shape"} <= data.keys():
+        same["classes"] = tuple(map(str, range(data["classes"])))
+        same["image_shape"] = tuple(data["image_shape"])
     return dataclasses.replace(dataset, **same)
 
 
 def read_versions(workdir: Path) -> dict[str, Any]:
     """What `versions.json` says of the last process that trained here; {} if there was none."""
     try:
-        return json.loads((workdir / VERSIONS).read_text())
+        stored = json.loads((workdir / VERSIONS).read_text())
     except (OSError, ValueError):
         return {}
+    return stored if isinstance(stored, dict) else {}
 
 
 def record_versions(workdir: Path, now: dict[str, Any]) -> list[str]:

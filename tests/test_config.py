@@ -39,7 +39,7 @@ VALUES = {
     "log_every": COUNT,
     "eval_every": COUNT,
     "tensorboard": BOOLEAN,
-    "data.name": (spec.names(), ["mnist", "", "CIFAR10"]),
+    "data.name": ([*spec.names(), spec.NONE], ["mnist", "", "CIFAR10"]),
     "data.dir": (["/data", "~"], [""]),
     "data.prepare": BOOLEAN,
     "data.validation": ([0, 1, INT_MAX], [-1, INT_MAX + 1]),

@@ -99,10 +99,10 @@ def evaluate(
         )
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"--batch-size {batch_size}: expected a whole number of at least 1")
-    state = steps.state_shapes(run.recipe, run.dataset.image_shape)
-    state = checkpoint.read(workdir, state, step)
     where = data_dir or config.data.dir
     source.check(run.dataset, where)
+    state = steps.state_shapes(run.recipe, run.dataset.image_shape)
+    state = checkpoint.read(workdir, state, step)
     examples = pipeline.place(source.load(run.dataset, split, where), batches.mesh)
     measure = evaluate.compile_evaluation(
         run.recipe.model, batches, batch_size or config.eval_batch_size

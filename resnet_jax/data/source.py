@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from resnet_jax.data import cache
+from resnet_jax.data import cache, spec
 from resnet_jax.data.spec import Dataset
 from resnet_jax.errors import ConfigError, DataError
 
@@ -78,6 +78,12 @@ def check(dataset: Dataset, dir: str | None) -> None:
     Raises:
         DataError: the directory is missing, incomplete, or holds something else.
     """
+    if dataset.name == spec.NONE:
+        raise DataError(
+            f"data.name={spec.NONE}: the images of these weights are no data set here, so there is nothing "
+            "to train or evaluate on;\nname one with --config.data.name to train, or convert the weights "
+            "with --data NAME to evaluate them"
+        )
     if dataset.load is None:
         for split in dataset.splits:
             _Directory(dataset, data_dir(dir)).shards(split)

@@ -64,6 +64,22 @@ class Dataset:
         return len(self.classes)
 
 
+NONE = "none"
+"""What `data.name` is in a workdir of converted weights whose data set is none of `datasets/`."""
+
+
+def _weights_only() -> Dataset:
+    """Stands for that data set; size, classes and statistics are ImageNet's unless a workdir says."""
+    return Dataset(
+        name=NONE,
+        image_shape=(224, 224, 3),
+        classes=tuple(map(str, range(1000))),
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        splits={"train": 1, "test": 1},
+    )
+
+
 def names() -> list[str]:
     """The data sets that `data.name` may name: the files of `datasets/`."""
     package = importlib.import_module("resnet_jax.data.datasets")
@@ -76,6 +92,8 @@ def get(name: str) -> Dataset:
     Raises:
         ConfigError: no file of `datasets/` has that name.
     """
+    if name == NONE:
+        return _weights_only()
     if name not in names():
         raise ConfigError(f"data.name={name!r} is no data set; choose one of: {', '.join(names())}")
     return importlib.import_module(f"resnet_jax.data.datasets.{name}").DATASET

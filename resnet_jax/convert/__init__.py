@@ -1,0 +1,1 @@
+"""Published weights: files of PyTorch's networks become workdirs, and workdirs such files."""

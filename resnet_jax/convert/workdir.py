@@ -1,0 +1,293 @@
+"""Writes a workdir from a file of weights, and a file from a workdir; either whole or not at all."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from resnet_jax import checkpoint, cli, params, plan, sharding, step
+from resnet_jax import config as configs
+from resnet_jax import workdir as files
+from resnet_jax.convert import convert, network, safetensors_file, weights_file
+from resnet_jax.convert.layout import Layout
+from resnet_jax.data import spec
+from resnet_jax.data.spec import Dataset
+from resnet_jax.errors import ConfigError, DataError, WorkdirError
+
+_DEFAULTS = Path(__file__).resolve().parents[2] / "configs" / "default.py"
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """What the command line may say of a network; None where it is silent.
+
+    Attributes:
+        layout: a key of `convert.LAYOUTS`; None: by the names in the file.
+        stem, stride_on: as for `network.infer`.
+        mean, std: per channel, of images scaled to 0..1.
+        size: height and width of the images, pixels.
+        data: the data set that the weights classify.
+    """
+
+    layout: str | None = None
+    stem: str | None = None
+    stride_on: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    size: int | None = None
+    data: str | None = None
+
+
+def read_weights(source: Path, target: Path, choices: Choices) -> dict[str, Any]:
+    """Makes the workdir `target` from a file of weights.
+
+    Returns:
+        what was found: `layout`, `network`, `parameters`, `data`, `mean`, `std`, `size`, `step`.
+
+    Raises:
+        ConfigError: the choices contradict each other or the file.
+        DataError: the file is no ResNet's, or damaged.
+        WorkdirError: `target` exists or cannot be written.
+    """
+    _refuse_existing(target)
+    weights = weights_file.read(source)
+    config = cli.load(str(_DEFAULTS))
+    with _naming(source):
+        family = (
+            convert.LAYOUTS[choices.layout] if choices.layout else convert.detect(weights.tensors)
+        )
+        shapes = {key: tensor.shape for key, tensor in weights.tensors.items()}
+        found = network.infer(
+            family, shapes, config.model, stem=choices.stem, stride_on=choices.stride_on
+        )
+        config.model = network.apply(found.fields, config.model)
+        dataset, origin = _dataset(family, found, weights, choices)
+        config.data.name = dataset.name
+        run = _plan(config, dataset, given=bool(choices.stem))
+        variables = convert.to_variables(family, weights.tensors, run.recipe.model, found.channels)
+    state = _state(run, variables)
+    versions = files.versions(run.devices) | {
+        "data": {
+            "name": dataset.name,
+            "mean": list(dataset.mean),
+            "std": list(dataset.std),
+            "image_shape": list(dataset.image_shape),
+            "classes": dataset.num_classes,
+        },
+        files.CONVERTED: {
+            "file": source.name,
+            "sha256": weights.sha256,
+            "layout": family.name,
+            "statistics": origin,
+        },
+    }
+    with _whole(target) as temporary:
+        temporary.mkdir()
+        files.write_atomically(temporary / files.CONFIG, configs.to_json(config))
+        files.write_json(temporary / files.VERSIONS, versions)
+        checkpoints = checkpoint.Checkpoints(temporary)
+        try:
+            checkpoints.save(state, {})
+        finally:
+            checkpoints.close()
+    return {
+        "layout": family.name,
+        "network": found.describe(),
+        "parameters": params.count(state.params),
+        "data": dataset.name,
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "size": dataset.image_shape[0],
+        "statistics": origin,
+        "step": 0,
+    }
+
+
+def _plan(config: ConfigDict, dataset: Dataset, *, given: bool) -> plan.Plan:
+    """The run that the converted weights are the beginning of; the stem may be `given` by the user."""
+    # Nothing is computed: building kernels for it would take seconds.
+    config = config.copy_and_resolve_references()
+    config.conv_backend = "xla"
+    try:
+        return plan.make(config, jax.devices()[:1], dataset)
+    except ConfigError as error:
+        if given:
+            raise
+        first = str(error).splitlines()[0]
+        raise DataError(
+            f"no network of this code has these tensors: {first}.\n"
+            "Convert a ResNet, wide ResNet or ResNeXt"
+        ) from None
+
+
+def _dataset(
+    family: Layout, found: network.Network, weights: weights_file.Weights, choices: Choices
+) -> tuple[Dataset, str]:
+    """The data set of the weights with their preprocessing, and where the statistics come from."""
+    cifar10 = family.size == 32 and (found.classes, found.channels) == (10, 3)
+    dataset = spec.get(choices.data or ("cifar10" if cifar10 else spec.NONE))
+    stored = weights_file.stored_preprocessing(weights.metadata)
+    known = {"mean": family.mean, "std": family.std, "size": family.size} | stored
+    if dataset.name == spec.NONE:
+        size = choices.size or known["size"]
+        dataset = dataclasses.replace(
+            dataset,
+            image_shape=(size, size, found.channels),
+            classes=tuple(map(str, range(found.classes))),
+        )
+    _check_images(dataset, found, choices.size)
+    mean, std = choices.mean or known["mean"], choices.std or known["std"]
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) != found.channels:
+            raise ConfigError(
+                f"--{name} has {len(values)} values, the network's images {found.channels} channels; "
+                f"write, say, --{name} {','.join(['0.5'] * found.channels)}"
+            )
+    origin = "command line" if choices.mean else "file" if stored else f"layout {family.name}"
+    return dataclasses.replace(dataset, mean=mean, std=std), origin
+
+
+def _check_images(dataset: Dataset, found: network.Network, size: int | None) -> None:
+    """Checks that a data set has the images and the classes of the network."""
+    if (found.classes, found.channels) != (dataset.num_classes, dataset.image_shape[2]):
+        raise ConfigError(
+            f"--data {dataset.name} has {dataset.num_classes} classes and {dataset.image_shape[2]} "
+            f"channels, the network {found.classes} and {found.channels};\nleave --data out"
+        )
+    if size and size != dataset.image_shape[0]:
+        raise ConfigError(
+            f"--size {size}: the images of {dataset.name} have {dataset.image_shape[0]} pixels; "
+            f"leave --size out, or write --data {spec.NONE}"
+        )
+
+
+def _state(run: plan.Plan, variables: dict[str, Any]) -> step.TrainState:
+    """The state before the first step, but with these variables."""
+    whole = sharding.replicated(run.recipe.batches.mesh)
+    variables = jax.device_put(variables, whole)
+    state = step.TrainState(
+        step=jnp.zeros((), jnp.int32),
+        seed=jnp.asarray(run.config.seed, jnp.uint32),
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        opt_state=run.recipe.optimizer.init(variables["params"]),
+        ema={},
+    )
+    return jax.device_put(state, whole)
+
+
+def write_weights(source: Path, target: Path, choices: Choices, at: str) -> dict[str, Any]:
+    """Writes a safetensors file with PyTorch's names from a workdir.
+
+    Args:
+        source: the workdir.
+        target: the file.
+        choices: `layout` (None: the one it was converted from, else the first that fits), `stem`
+            and `stride_on`.
+        at: the checkpoint: `latest`, `best` or a number.
+
+    Returns:
+        `layout`, `network`, `parameters`, `step`.
+
+    Raises:
+        ConfigError: the layout cannot express the network.
+        WorkdirError: the workdir is damaged, or `target` exists or cannot be written.
+    """
+    if target.suffix != ".safetensors":
+        raise ConfigError(f"--to {target}: a workdir is written as NAME.safetensors; write that")
+    _refuse_existing(target)
+    config = files.read_config(source)
+    dataset = files.stored_dataset(source, config)
+    # Shapes alone decide whether a layout fits, so the devices and the batch do not matter.
+    config.batch_size, config.accumulation, config.conv_backend = 1, 1, "xla"
+    run = plan.make(config, jax.devices()[:1], dataset)
+    state = checkpoint.read(source, step.state_shapes(run.recipe, dataset.image_shape), at)
+    defaults = cli.load(str(_DEFAULTS)).model
+    known = files.read_versions(source).get(files.CONVERTED, {}).get("layout")
+    family, tensors = _in_layout(choices, known, state, run, defaults)
+    preprocessing = {
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "size": dataset.image_shape[0],
+    }
+    metadata = {"format": "pt", "resnet_jax": json.dumps(preprocessing)}
+    with _whole(target) as temporary:
+        temporary.write_bytes(safetensors_file.encode(tensors, metadata))
+    return {
+        "layout": family.name,
+        "network": f"{len(tensors)} tensors",
+        "parameters": params.count(state.params),
+        "step": int(state.step),
+    }
+
+
+def _in_layout(
+    choices: Choices,
+    known: str | None,
+    state: step.TrainState,
+    run: plan.Plan,
+    defaults: ConfigDict,
+) -> tuple[Layout, dict[str, Any]]:
+    """The state dict in the layout that was chosen, or in the first that can express it."""
+    names = [choices.layout] if choices.layout else [*([known] if known else []), *convert.LAYOUTS]
+    for name in names:
+        try:
+            family = convert.LAYOUTS[name]
+            return family, convert.to_tensors(
+                family,
+                state.evaluated(),
+                run.recipe.model,
+                defaults,
+                int(state.step),
+                stem=choices.stem,
+                stride_on=choices.stride_on,
+            )
+        except (KeyError, ConfigError) as error:
+            last = error
+    if choices.layout:
+        raise last
+    raise ConfigError(
+        f"no layout of {', '.join(convert.LAYOUTS)} can express this network, whose units or stem are "
+        "others;\nonly plain ResNets with BatchNorm and ReLU have PyTorch names"
+    )
+
+
+def _refuse_existing(target: Path) -> None:
+    if os.path.lexists(target):
+        raise WorkdirError(f"--to {target} exists; choose another name, or remove it first")
+
+
+@contextlib.contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """A path beside `target` to write to; it becomes `target` if all went well, else it goes."""
+    temporary = target.absolute().with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _refuse_existing(target)
+        temporary.rename(target.absolute())
+    except OSError as error:
+        raise WorkdirError(
+            f"cannot write {target}: {error.strerror}; free space, or choose another --to"
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+@contextlib.contextmanager
+def _naming(source: Path) -> Iterator[None]:
+    """Puts the file's name in front of what is wrong with it."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{source}: {error}") from None
