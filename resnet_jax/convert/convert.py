@@ -16,6 +16,7 @@ from resnet_jax.errors import ConfigError, DataError
 from resnet_jax.models import architecture
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.step import init_variables
+from resnet_jax.tokens import Token
 
 LAYOUTS: Mapping[str, Layout] = {
     module.LAYOUT.name: module.LAYOUT for module in (cifar, torchvision, hugging_face)
@@ -133,9 +134,26 @@ def to_tensors(
 
 
 def _as_computed(model: ResNet) -> ResNet:
-    """A network without what only makes it faster."""
-    options = dataclasses.replace(model.options, dtype=jnp.float32, kernels=None, remat=False)
-    return model.clone(options=options)
+    """A network without what makes no difference to its logits in evaluation."""
+    options = dataclasses.replace(
+        model.options, dtype=jnp.float32, kernels=None, remat=False, frozen=frozenset()
+    )
+
+    def plain(sequence: tuple[Token, ...]) -> tuple[Token, ...]:
+        kept = [token for token in sequence if token.name not in ("drop", "drop_path")]
+        # A norm's second argument is where its scale starts.
+        return tuple(
+            Token("norm", (token.arguments[0] or model.options.norm, None))
+            if token.name == "norm"
+            else token
+            for token in kept
+        )
+
+    stages = tuple(
+        tuple(dataclasses.replace(unit, branch=plain(unit.branch)) for unit in stage)
+        for stage in model.stages
+    )
+    return model.clone(options=options, stages=stages, initial=())
 
 
 def _shapes(model: ResNet, channels: int) -> dict[str, Any]:

@@ -121,3 +121,19 @@ def test_a_network_that_the_names_do_not_mean_is_not_written(name):
         with pytest.raises(ConfigError, match="cannot express") as caught:
             convert.to_tensors(family, zeros, model, DEFAULTS, 0)
         assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"drop_path": 0.2}, {"zero_init": True}, {"branch": "conv norm act drop(0.1) conv norm"}],
+)
+def test_what_acts_in_training_alone_is_no_obstacle(fields):
+    import jax
+
+    from resnet_jax.step import init_variables
+
+    small = {"stage_widths": (2, 2, 4), "depth": 8}
+    model = architecture.build(network.apply(small | fields, DEFAULTS), 10)
+    shapes = jax.eval_shape(lambda: init_variables(model, 0, (32, 32, 3)))
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    assert convert.to_tensors(convert.LAYOUTS["cifar"], zeros, model, DEFAULTS, 0)
