@@ -35,11 +35,38 @@ def expected(field: str) -> str:
         ConfigError: there is no such field; names the nearest one.
     """
     if field not in RULES:
-        near = difflib.get_close_matches(field, RULES, n=1)
-        hint = f"did you mean {near[0]}?" if near else "configs/default.py lists the fields"
-        raise ConfigError(f"config.{field} is no field; {hint}")
+        raise ConfigError(f"config.{field} is no field; {_hint(field)}")
     rule = RULES[field]
     return rule.expected + (", or None for unset" if rule.optional else "")
+
+
+_OTHER_NAMES = {
+    "lr": "optimizer.learning_rate",
+    "wd": "optimizer.weight_decay",
+    "bs": "batch_size",
+    "batch": "batch_size",
+    "epochs": "num_epochs",
+    "steps": "num_steps",
+    "bn": "model.norm",
+    "block": "model.design",
+    "layers": "model.depth",
+    "warmup_epochs": "optimizer.warmup",
+    "pretrained": "finetune.init_from",
+}
+"""What other code bases call some fields."""
+
+
+def _hint(field: str) -> str:
+    """The field that may have been meant by a name that is none."""
+    section, _, leaf = field.rpartition(".")
+    named = [known for known in RULES if known.rpartition(".")[2] == leaf]
+    if leaf in _OTHER_NAMES or len(named) == 1:
+        return f"did you mean {_OTHER_NAMES.get(leaf) or named[0]}?"
+    near = difflib.get_close_matches(field, RULES, n=1, cutoff=0.7)
+    if near:
+        return f"did you mean {near[0]}?"
+    inside = [known for known in RULES if section and known.startswith(f"{section}.")]
+    return f"there are {', '.join(inside)}" if inside else "configs/default.py lists the fields"
 
 
 def check_names(config: ConfigDict) -> None:

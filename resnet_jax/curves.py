@@ -34,7 +34,7 @@ def draw(workdirs: Sequence[Path], out: Path) -> None:
     """
     if out.suffix.lower() not in FORMATS:
         raise ConfigError(f"--out {out}: expected a name that ends in {', '.join(FORMATS)}")
-    runs = {workdir: writer.read(workdir / files.METRICS) for workdir in workdirs}
+    runs = {workdir: _rows(workdir) for workdir in workdirs}
     empty = [str(workdir) for workdir, rows in runs.items() if not rows]
     if empty:
         raise WorkdirError(f"{', '.join(empty)}: no rows to draw yet; run the training first")
@@ -43,6 +43,14 @@ def draw(workdirs: Sequence[Path], out: Path) -> None:
         figure.savefig(out, dpi=120)
     except OSError as error:
         raise WorkdirError(f"cannot write {out}: {error.strerror}; choose another --out") from None
+
+
+def _rows(workdir: Path) -> list[dict]:
+    """The rows of a run; none of one that has stopped before its first."""
+    path = workdir / files.METRICS
+    if (workdir / files.CONFIG).exists() and not path.exists():
+        return []
+    return writer.read(path)
 
 
 def _figure(runs: dict[Path, list[dict]]) -> Any:

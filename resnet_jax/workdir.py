@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -72,8 +73,9 @@ def write_atomically(path: Path, text: str | bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        remedy = "free space, or choose" if error.errno == errno.ENOSPC else "choose"
         raise WorkdirError(
-            f"cannot write {path}: {error.strerror}; free space, or choose another --workdir"
+            f"cannot write {path}: {error.strerror}; {remedy} another --workdir"
         ) from None
 
 

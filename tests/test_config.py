@@ -177,6 +177,22 @@ def test_a_mistyped_field_is_named_and_mostly_corrected(field):
     assert corrected > len(slips(field)) / 2
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("optimizer.lr", "did you mean optimizer.learning_rate?"),
+        ("learning_rate", "did you mean optimizer.learning_rate?"),
+        ("epochs", "did you mean num_epochs?"),
+        ("probe.frequency", "there are probe.every"),
+        ("x", "configs/default.py lists the fields"),
+    ],
+)
+def test_a_name_of_other_code_bases_leads_to_ours(name, words):
+    with pytest.raises(ConfigError) as caught:
+        configs.expected(name)
+    assert str(caught.value) == f"config.{name} is no field; {words}"
+
+
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_mistyped_field_in_a_config_is_refused(field):
     slip = slips(field)[0]

@@ -25,5 +25,5 @@ def run(args: argparse.Namespace) -> int:
 
     out = args.out or args.workdirs[0] / "curves.png"
     curves.draw(args.workdirs, out)
-    print(out)
+    print(f"picture   {out}")
     return 0

@@ -20,7 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--step", default="latest", help="latest (default), best by validation, or a number"
     )
-    parser.add_argument("--split", help="default: the data set's test split")
+    parser.add_argument(
+        "--split",
+        help="default: the data set's test split; validation is what the run held out of train",
+    )
     parser.add_argument("--data-dir", metavar="DIR", help="default: that of the run")
     parser.add_argument("--batch-size", type=int, help="images at a time; default: that of the run")
     trust.add_arguments(parser)
@@ -64,7 +67,7 @@ def evaluate(
     Args:
         workdir: of the run.
         step: `latest`, `best` or a number.
-        split: of the data set; None: its test split.
+        split: of the data set, or `validation`, what the run held out of `train`; None: test.
         data_dir: where the data is; None: where the run had it.
         batch_size: images at a time; None: as the run.
         plugins: modules that the run's config may import.
@@ -76,13 +79,14 @@ def evaluate(
     Raises:
         ConfigError: no such split or step, or the run needs a module that is not named.
         DataError: the data is missing or damaged.
-        WorkdirError: the workdir or its checkpoint is.
+        NonFiniteError: the loss is not finite.
+        WorkdirError: the workdir or its checkpoint is missing or damaged.
     """
     from resnet_jax import checkpoint, evaluate, plan, sharding
     from resnet_jax import step as steps
     from resnet_jax import workdir as files
     from resnet_jax.data import pipeline, source
-    from resnet_jax.errors import ConfigError
+    from resnet_jax.errors import ConfigError, NonFiniteError
     from resnet_jax.native import backend
 
     config = files.read_config(workdir, plugins, unit)
@@ -93,21 +97,30 @@ def evaluate(
     run = plan.make(config, devices[:count], files.stored_dataset(workdir, config))
     batches = run.recipe.batches
     split = split or run.dataset.test_split
-    if split not in run.dataset.splits:
-        raise ConfigError(
-            f"--split {split}: {run.dataset.name} has {', '.join(run.dataset.splits)}"
-        )
+    # What the run held out, or trained on, is a part of the data set's own training split.
+    parts = {"train": 0, "validation": 1} if config.data.validation else {}
+    known = list(dict.fromkeys([*run.dataset.splits, *parts]))
+    if split not in known:
+        raise ConfigError(f"--split {split}: there are {', '.join(known)}")
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"--batch-size {batch_size}: expected a whole number of at least 1")
     where = data_dir or config.data.dir
     source.check(run.dataset, where)
     state = steps.state_shapes(run.recipe, run.dataset.image_shape)
     state = checkpoint.read(workdir, state, step)
-    examples = pipeline.place(source.load(run.dataset, split, where), batches.mesh)
+    images = source.load(run.dataset, "train" if split in parts else split, where)
+    if split in parts:
+        images = pipeline.hold_out(images, config.data.validation)[parts[split]]
+    examples = pipeline.place(images, batches.mesh)
     measure = evaluate.compile_evaluation(
         run.recipe.model, batches, batch_size or config.eval_batch_size
     )
     metrics = measure(state.evaluated(), examples)
+    if not math.isfinite(metrics.means()["loss"]):
+        raise NonFiniteError(
+            f"the {split} loss of {workdir} at step {int(state.step)} is {metrics.means()['loss']}; "
+            "the run has diverged, or another version of the code wrote the checkpoint"
+        )
     return {
         **metrics.means(),
         "examples": metrics.examples(),

@@ -28,13 +28,13 @@ def test_the_picture_lies_in_the_first_workdir_and_its_path_is_printed(workdirs,
     assert run(*workdirs) == 0
     picture = workdirs[0] / "curves.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert capsys.readouterr().out == f"{picture}\n"
+    assert capsys.readouterr().out == f"picture   {picture}\n"
     assert not (workdirs[1] / "curves.png").exists()
 
 
 def test_out_is_where_it_is_written_instead(workdirs, tmp_path, capsys):
     assert run(workdirs[0], "--out", tmp_path / "x.svg") == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'x.svg'}\n"
+    assert capsys.readouterr().out == f"picture   {tmp_path / 'x.svg'}\n"
     assert (tmp_path / "x.svg").exists()
     assert not (workdirs[0] / "curves.png").exists()
 

@@ -6,10 +6,11 @@ import jax
 import pytest
 
 from configs import digits_quickstart
-from resnet_jax import train
+from resnet_jax import train, writer
 from resnet_jax import workdir as files
 from resnet_jax.commands import evaluate as command
-from resnet_jax.errors import ConfigError, DataError, WorkdirError
+from resnet_jax.errors import ConfigError, DataError, NonFiniteError, WorkdirError
+from resnet_jax.metrics import Metrics
 
 
 def run(*arguments) -> int:
@@ -83,7 +84,24 @@ def test_every_example_counts_once_whatever_the_batch_size(trained, result):
 
 
 def test_another_split_can_be_named(trained):
-    assert command.evaluate(trained, split="train")["examples"] == 1437
+    assert command.evaluate(trained, split="train")["examples"] == 1437 - 37
+
+
+def test_the_validation_row_can_be_repeated(trained):
+    row = next(
+        r for r in writer.read(trained / "metrics.jsonl")[::-1] if r["split"] == "validation"
+    )
+    found = command.evaluate(trained, split="validation", step=str(row["step"]))
+    assert found["examples"] == 37
+    assert found["accuracy"] == row["accuracy"]
+    assert found["loss"] == pytest.approx(row["loss"], rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_is_an_error(trained, monkeypatch):
+    means = Metrics.means
+    monkeypatch.setattr(Metrics, "means", lambda self: means(self) | {"loss": float("nan")})
+    with pytest.raises(NonFiniteError, match="at step 6 is nan"):
+        command.evaluate(trained)
 
 
 def test_the_best_step_by_validation_and_a_step_by_number_can_be_named(trained):
@@ -106,7 +124,7 @@ def test_evaluating_changes_nothing_in_the_workdir(trained):
 @pytest.mark.parametrize(
     ("arguments", "error", "named"),
     [
-        (["--split", "tset"], ConfigError, "digits has train, test"),
+        (["--split", "tset"], ConfigError, "there are train, test"),
         (["--step", "first"], ConfigError, "latest, best or a number"),
         (["--step", "-1"], ConfigError, "latest, best or a number"),
         (["--batch-size", "0"], ConfigError, "at least 1"),
