@@ -20,7 +20,12 @@ from resnet_jax.errors import (
 ROOT = Path(cli.__file__).resolve().parent.parent
 CONFIG = str(ROOT / "configs" / "cifar10_resnet.py")
 FIELDS = configs.flatten(default.get_config())
-TEXTS = [f for f, rule in configs.RULES.items() if rule.expected in ("text", "a directory")]
+TEXTS = [
+    f for f, rule in configs.RULES.items() if rule.expected in ("text", "a directory", "a workdir")
+]
+PATTERNS = [
+    f for f, rule in configs.RULES.items() if rule.expected.startswith("a tuple of patterns")
+]
 
 
 @pytest.fixture(autouse=True)
@@ -195,7 +200,7 @@ class TestFields:
 
     @pytest.mark.parametrize("field", [f for f in FIELDS if f not in TEXTS])
     def test_of_another_type_are_refused_with_their_name_and_what_is_expected(self, field):
-        value = "a{1,2}" if field == "optimizer.decayed" else "{"
+        value = "a{1,2}" if field in PATTERNS else "{"
         text = refusal("--config", CONFIG, f"--config.{field}={value}")
         assert f"config.{field}=" in text
         assert configs.RULES[field].expected in text

@@ -46,9 +46,9 @@ class Layers:
         convs: Sequence[ConvSpec],
         *,
         train: bool,
-        path: tuple[str, ...],
         index: int,
         units: int,
+        path: tuple[str, ...] = (),
         numbered: bool = True,
         beta: float = 1.0,
     ):
