@@ -24,6 +24,7 @@ VARIANTS = {
     "PyTorch": ("torch", {}),
     "resnet_jax": ("resnet_jax", {}),
     "resnet_jax, remat": ("resnet_jax", {"remat": True}),
+    "resnet_jax, memory given back": ("resnet_jax", {"memory": False}),
     "resnet_jax, xla": ("resnet_jax", {"backend": "xla"}),
     "resnet_jax, xla, remat": ("resnet_jax", {"backend": "xla", "remat": True}),
 }

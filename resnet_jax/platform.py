@@ -5,6 +5,7 @@ The user's own environment always wins. `docs/speed.md` has what each setting is
 
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 from collections.abc import MutableMapping
@@ -43,9 +44,18 @@ def prepare(environ: MutableMapping[str, str] = os.environ) -> tuple[str, ...]:
     from absl import logging as absl_logging
 
     absl_logging.set_verbosity(absl_logging.ERROR)
+    _show_warnings()
     if guess_backend(environ) != "cpu":
         return ()
     return (*_keep_memory(environ), *_cache_programs(environ))
+
+
+def _show_warnings() -> None:
+    """Shows this package's own warnings as lines of a run, without the looks of a log."""
+    logger = logging.getLogger("resnet_jax")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("note      %(message)s"))
+    logger.handlers, logger.propagate = [handler], False
 
 
 def guess_backend(environ: MutableMapping[str, str] = os.environ) -> str:

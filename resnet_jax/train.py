@@ -27,6 +27,7 @@ from resnet_jax import workdir as files
 from resnet_jax.data import pipeline, source, spec
 from resnet_jax.errors import DataError, NonFiniteError, Stopped
 from resnet_jax.metrics import Metrics
+from resnet_jax.native import coverage
 from resnet_jax.programs import Programs
 from resnet_jax.step import TrainState
 
@@ -72,7 +73,7 @@ def train_and_evaluate(
     files.claim(workdir, config)
     for line in console.describe(config, run.dataset, run.parameters, run.devices):
         print(line)
-    print(f"conv      {run.backend}")
+    print(f"conv      {run.backend}{coverage.note(run)}")
     if settings:
         print(f"settings  {', '.join(settings)}")
     print(f"workdir   {workdir}", flush=True)

@@ -12,12 +12,19 @@ from resnet_jax import platform
 
 @pytest.fixture(autouse=True)
 def levels():
-    """Puts the log levels back, which `prepare` sets for the whole process."""
-    jax_logger = logging.getLogger("jax._src.xla_bridge")
+    """Puts back what `prepare` sets for the logs of the whole process."""
+    jax_logger, ours = logging.getLogger("jax._src.xla_bridge"), logging.getLogger("resnet_jax")
     before = jax_logger.level, absl_logging.get_verbosity()
     yield
     jax_logger.setLevel(before[0])
     absl_logging.set_verbosity(before[1])
+    ours.handlers, ours.propagate = [], True
+
+
+def test_warnings_of_this_package_look_like_lines_of_a_run(capfd):
+    platform.prepare({})
+    logging.getLogger("resnet_jax.data.cache").warning("decoding again: %s", "damaged")
+    assert capfd.readouterr().err == "note      decoding again: damaged\n"
 
 
 def test_what_the_user_has_set_stays():

@@ -92,7 +92,7 @@ def _read(file: Path, image_shape: tuple[int, ...]) -> Arrays | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except Exception as error:  # damage can surface anywhere in the zip, npy and pickle parsers
-        _log.warning("decoding again: the cached %s is unreadable (%r)", file, error)
+        _log.warning("decoding again: the cached %s is unreadable (%s)", file, error)
         return None
     return images, labels
 
@@ -116,7 +116,7 @@ def _write(file: Path, arrays: Arrays) -> None:
                 temporary.unlink(missing_ok=True)
                 raise
     except (OSError, ValueError) as error:  # ValueError: the zip writer's answer to a full disk
-        _log.warning("decoded images are not cached in %s (%r)", file.parent, error)
+        _log.warning("decoded images are not cached in %s (%s)", file.parent, error)
 
 
 def _remove_abandoned(folder: Path) -> None:
