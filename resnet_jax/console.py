@@ -53,6 +53,8 @@ def describe(config: ConfigDict, dataset: Dataset, parameters: int, devices: lis
         f"{config.accumulation} micro-batches" if config.accumulation > 1 else "",
     ]
     held_out = f", {config.data.validation} held out" if config.data.validation else ""
+    # What result.json calls test is the split that the data set is evaluated on, whatever its name.
+    split = f", tested on {dataset.test_split!r}" if dataset.test_split != "test" else ""
     count = f"{len(devices)} x " if len(devices) > 1 else ""
     return [
         f"network   {network_name(model)}: {parameters:,} parameters, {config.precision}",
@@ -65,7 +67,7 @@ def describe(config: ConfigDict, dataset: Dataset, parameters: int, devices: lis
         f"{f' after {recipe.warmup:.1%} warm-up' if recipe.warmup else ''}, "
         f"{optimizer.decay_coupling(recipe)} weight decay {recipe.weight_decay:g}"
         + "".join(f", {extra}" for extra in extras if extra),
-        f"data      {dataset.name}: {examples:,} training images{held_out}, "
+        f"data      {dataset.name}: {examples:,} training images{held_out}{split}, "
         f"augment '{config.augment}'",
         f"run       {steps:,} steps of {config.batch_size} images "
         f"({steps * config.batch_size / examples:.3g} epochs), seed {config.seed}, "
