@@ -93,7 +93,7 @@ def make(
     recipe = Recipe(
         model=model,
         optimizer=optimizer.create(config.optimizer, schedule, shapes, rates, trained),
-        batches=pipeline.Batches.create(dataset, config.augment, mesh, config.data.resize),
+        batches=pipeline.Batches.create(dataset, config.augment, mesh, size=config.data.resize),
         batch_size=config.batch_size,
         accumulation=config.accumulation,
         label_smoothing=config.label_smoothing,

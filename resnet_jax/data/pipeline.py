@@ -73,7 +73,7 @@ class Batches:
 
     @classmethod
     def create(
-        cls, dataset: Dataset, augment_text: str, mesh: Mesh, size: int | None = None
+        cls, dataset: Dataset, augment_text: str, mesh: Mesh, *, size: int | None = None
     ) -> "Batches":
         """For a data set, the text of `config.augment`, and `config.data.resize`."""
         parsed = augment.parse(augment_text, dataset.image_shape)

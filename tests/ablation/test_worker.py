@@ -66,7 +66,7 @@ def test_the_seeds_of_an_arm_are_compiled_once_and_their_rows_say_what_was_measu
 def test_a_failed_run_is_recorded_and_the_next_one_begun(job, monkeypatch):
     errors = {0: NonFiniteError("the loss is nan"), 1: RuntimeError("a bug\nof two lines")}
     monkeypatch.setattr(Programs, "create", lambda run: None)
-    monkeypatch.setattr(plan, "make", lambda config: None)
+    monkeypatch.setattr(plan, "make", lambda config, dataset: None)
 
     def failing(config, *args, **kwargs):
         raise errors[config.seed]

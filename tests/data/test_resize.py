@@ -13,7 +13,7 @@ def test_training_and_evaluation_see_images_of_the_size_behind_augmentation(
 ):
     mesh = sharding.make_mesh()
     plain = pipeline.Batches.create(tiny_dataset, "crop(2) flip", mesh)
-    large = pipeline.Batches.create(tiny_dataset, "crop(2) flip", mesh, 12)
+    large = pipeline.Batches.create(tiny_dataset, "crop(2) flip", mesh, size=12)
     placed = pipeline.place(tiny_examples, mesh)
     seed, positions = jnp.uint32(3), jnp.arange(16)
     small, labels = jax.jit(plain.train)(placed, seed, positions)

@@ -3,11 +3,15 @@ import hashlib
 import io
 import zipfile
 
+import jax
 import numpy as np
 import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
+from configs import default
+from resnet_jax import config as configs
+from resnet_jax import console
 from resnet_jax.data import source
 from resnet_jax.data.datasets import tiny_imagenet32
 from resnet_jax.data.datasets.tiny_imagenet32 import DATASET, read_archive
@@ -132,6 +136,16 @@ def test_another_file_is_refused_by_its_size(tmp_path):
     write_archive(path)
     with pytest.raises(DataError, match="instead of 248,100,043"):
         prepare(DATASET, tmp_path / "data", path)
+
+
+def test_a_run_says_which_split_is_evaluated():
+    config = default.get_config()
+    config.data.name = DATASET.name
+    assert configs.train_examples(config) == 60_000
+    config.data.validation = 100
+    lines = console.describe(config, DATASET, 1, jax.devices()[:1])
+    (line,) = [line for line in lines if line.startswith("data")]
+    assert "59,900 training images, 100 held out, tested on 'validation'" in line
 
 
 @pytest.fixture(scope="module")
