@@ -109,7 +109,7 @@ def test_arms_that_start_from_nothing_do_not_wait(sweep, where, monkeypatch):
 
 
 def test_the_transfer_sweep_trains_first_and_its_table_has_the_costs(tmp_path):
-    """The command at its smallest: a pre-training, four arms, one seed; then again, then its table."""
+    """The command at its smallest: a pre-training, two arms, one seed; then again, then its table."""
     folder = tmp_path / "sweep"
 
     def run(*words) -> str:
@@ -123,7 +123,7 @@ def test_the_transfer_sweep_trains_first_and_its_table_has_the_costs(tmp_path):
     command = ["sweep", f"{TRANSFER}:tiny", "--seeds", 1, "--directory", folder, "--jobs", 2]
     out = run(*command)
     assert "before    pretrained s0: about" in out
-    assert "4 of 4 runs are done" in out
+    assert "2 of 2 runs are done" in out
     where = Directory(folder)
     source = where.path / "before/runs/pretrained/s0"
     weights = checkpoint.read_variables(source, 8)
@@ -133,16 +133,14 @@ def test_the_transfer_sweep_trains_first_and_its_table_has_the_costs(tmp_path):
     assert not np.array_equal(
         probe["params"]["head"]["kernel"], weights["params"]["head"]["kernel"]
     )
-    rows = {
-        kind: where.read_row(f"{kind}_100", 0) for kind in ("scratch", "probe", "frozen", "tuned")
-    }
+    rows = {kind: where.read_row(f"{kind}_100", 0) for kind in ("scratch", "probe")}
     for cost in ("optimizer_bytes", "step_flops"):
         spent = {kind: row[cost] for kind, row in rows.items()}
-        assert spent["probe"] < spent["frozen"] < spent["tuned"] == spent["scratch"]
+        assert spent["probe"] < 0.6 * spent["scratch"]
     before_again = (source / "result.json").stat().st_mtime_ns
     out = run(*command)
     assert "before    is done" in out
-    assert "4 have ended before" in out
+    assert "2 have ended before" in out
     assert (source / "result.json").stat().st_mtime_ns == before_again
     out = run("table", folder)
     assert "What the arms cost" in out

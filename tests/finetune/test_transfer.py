@@ -35,7 +35,7 @@ def test_a_new_head_with_a_hidden_layer_is_trained_on_a_frozen_body(
     config, one_device, tmp_path, capsys
 ):
     source = config.copy_and_resolve_references()
-    source.finetune.update({"freeze": (), "reinit": ()})
+    source.finetune.reinit = ()
     source.model.head = ""
     source.num_steps = 1
     train.train_and_evaluate(source, tmp_path / "source", one_device)
