@@ -42,6 +42,8 @@ def get_config() -> ConfigDict:
     # TFDS_DATA_DIR, else TFDS's own default
     data.prepare = False  # download and prepare the data set if it is missing
     data.validation = 0  # images held out of `train`, the same ones for every seed; 0: train on all
+    data.resize = placeholder(int)  # pixels, height and width of the images that the network sees:
+    # resized on the device, behind augmentation; unset: those of the data set
     data.placement = "device"  # where the images are: device, decoded, in device memory
 
     config.model = model = ConfigDict()
@@ -54,6 +56,8 @@ def get_config() -> ConfigDict:
     # 3x3 in its place) | tokens, where conv may be conv(kernel, stride, features), pool is
     # pool(window, stride) and blur is blur(size, stride)
     model.final = placeholder(str)  # tokens after the last unit
+    model.head = ""  # tokens between global pooling and the last layer: dense(features), a hidden
+    # layer | act, act(kind) | drop(rate); "": none
     model.init = placeholder(tuple)  # (pattern, rule) pairs on initial values, in order; a rule is
     # mul, fill, normal(deviation), fan_in(gain) or fan_out(gain) of L, units, and m, their convs
     model.weight_standardization = placeholder(str)  # of every kernel: none | plain | scaled, over

@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from resnet_jax.data import augment, spec
+from resnet_jax.data import augment, resize, spec
 from resnet_jax.errors import ConfigError
 from resnet_jax.models import architecture, places, plugins
 from resnet_jax.optimizer import rate_factors
@@ -114,9 +114,10 @@ def validate(config: ConfigDict) -> None:
     channels = dataset.image_shape[-1]
     network = architecture.build(config.model, dataset.num_classes, channels=channels)
     places.check_batch(network, channels, config.batch_size // config.accumulation)
+    resize.check(config.data.resize, places.total_stride(network))
     rate_factors(config)
     if config.model.plugins or config.model.unit:
-        plugins.check(network, dataset.image_shape)
+        plugins.check(network, resize.shape(dataset.image_shape, config.data.resize))
 
 
 def _check_data(config: ConfigDict) -> None:

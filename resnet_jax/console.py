@@ -53,6 +53,10 @@ def describe(config: ConfigDict, dataset: Dataset, parameters: int, devices: lis
         f"{config.accumulation} micro-batches" if config.accumulation > 1 else "",
     ]
     held_out = f", {config.data.validation} held out" if config.data.validation else ""
+    # What result.json calls test is the split that the data set is evaluated on, whatever its name.
+    split = f", tested on {dataset.test_split!r}" if dataset.test_split != "test" else ""
+    size = config.data.resize
+    resized = f", resized to {size}x{size}" if size else ""
     count = f"{len(devices)} x " if len(devices) > 1 else ""
     return [
         f"network   {network_name(model)}: {parameters:,} parameters, {config.precision}",
@@ -60,12 +64,13 @@ def describe(config: ConfigDict, dataset: Dataset, parameters: int, devices: lis
         f"projection {model.projection}"
         + (f", combine {model.combine}" if model.combine != "add" else "")
         + (f"; a class of your own: {model.unit}" if model.unit else ""),
+        *([f"head      '{model.head}'"] if model.head else []),
         *([f"plugins   {', '.join(model.plugins)}"] if model.plugins else []),
         f"recipe    {how}rate {recipe.learning_rate:g} {recipe.schedule}"
         f"{f' after {recipe.warmup:.1%} warm-up' if recipe.warmup else ''}, "
         f"{optimizer.decay_coupling(recipe)} weight decay {recipe.weight_decay:g}"
         + "".join(f", {extra}" for extra in extras if extra),
-        f"data      {dataset.name}: {examples:,} training images{held_out}, "
+        f"data      {dataset.name}: {examples:,} training images{held_out}{split}{resized}, "
         f"augment '{config.augment}'",
         f"run       {steps:,} steps of {config.batch_size} images "
         f"({steps * config.batch_size / examples:.3g} epochs), seed {config.seed}, "

@@ -133,7 +133,7 @@ def _clip(optimizer: ConfigDict, params: Any, trained: Callable) -> optax.Gradie
     if optimizer.clip_norm:
         clips.append(optax.clip_by_global_norm(optimizer.clip_norm))
     if optimizer.adaptive_clip:
-        head = parameters.match(params, ("head/.*",), "optimizer.adaptive_clip")
+        head = parameters.match(params, (f"{parameters.HEAD}/.*",), "optimizer.adaptive_clip")
         others = trained(jax.tree.map(lambda is_head: not is_head, head))
         clips.append(optax.masked(optax.adaptive_grad_clip(optimizer.adaptive_clip), others))
     return optax.chain(*clips) if clips else optax.identity()

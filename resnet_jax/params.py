@@ -9,6 +9,9 @@ import jax
 
 from resnet_jax.errors import ConfigError
 
+HEAD = r"head(_hidden\d+)?"
+"""Pattern of the modules behind global pooling: the last layer, and hidden layers in front of it."""
+
 
 def names(tree: Any) -> list[str]:
     """The name of every leaf, such as `stage2/block3/conv1/kernel`, in the order of `jax.tree`."""

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax import config as configs
 from resnet_jax import optimizer, params, sharding, step
-from resnet_jax.data import pipeline, spec
+from resnet_jax.data import pipeline, resize, spec
 from resnet_jax.finetune import freeze
 from resnet_jax.models import architecture
 from resnet_jax.native import backend as native
@@ -45,6 +45,11 @@ class Plan:
     def devices(self) -> list[jax.Device]:
         return list(self.recipe.batches.mesh.devices.flat)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the images that the network sees."""
+        return resize.shape(self.dataset.image_shape, self.config.data.resize)
+
 
 def make(
     config: ConfigDict,
@@ -70,7 +75,8 @@ def make(
     kernels = None if backend.lanes is None else Kernels(backend.lanes, mesh)
     channels = dataset.image_shape[-1]
     model = architecture.build(config.model, dataset.num_classes, dtype, kernels, channels)
-    shapes = jax.eval_shape(lambda: step.init_variables(model, 0, dataset.image_shape))
+    image_shape = resize.shape(dataset.image_shape, config.data.resize)
+    shapes = jax.eval_shape(lambda: step.init_variables(model, 0, image_shape))
     shapes, batch_stats = shapes["params"], shapes["batch_stats"]
     frozen = None
     if config.finetune.freeze:
@@ -87,7 +93,7 @@ def make(
     recipe = Recipe(
         model=model,
         optimizer=optimizer.create(config.optimizer, schedule, shapes, rates, trained),
-        batches=pipeline.Batches.create(dataset, config.augment, mesh),
+        batches=pipeline.Batches.create(dataset, config.augment, mesh, size=config.data.resize),
         batch_size=config.batch_size,
         accumulation=config.accumulation,
         label_smoothing=config.label_smoothing,

@@ -27,6 +27,10 @@ MAX_UNITS, MAX_CHANNELS = 10_000, 2**16
 """Beyond every network that fits a machine; without them a slip of the keyboard fills the memory."""
 
 
+MAX_PIXELS = 4096
+"""The side of an image; likewise."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Rule:
     """Which values a field may have.
@@ -132,12 +136,14 @@ RULES: Mapping[str, Rule] = {
     "data.dir": Rule("a directory", lambda v: isinstance(v, str) and v != "", optional=True),
     "data.prepare": BOOLEAN,
     "data.validation": _integer(0),
+    "data.resize": _integer(1, MAX_PIXELS, optional=True),
     "data.placement": _choice("device"),
     "model.design": _choice(*designs.DESIGNS),
     "model.branch": _OPTIONAL_TEXT,
     "model.after": _OPTIONAL_TEXT,
     "model.stem": _OPTIONAL_TEXT,
     "model.final": _OPTIONAL_TEXT,
+    "model.head": _TEXT,
     "model.depth": _integer(1, MAX_UNITS),
     "model.width": _number(0, 1000, open_low=True),
     "model.stage_widths": _integers(MAX_CHANNELS, "(16,32,64)"),

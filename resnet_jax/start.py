@@ -69,7 +69,7 @@ def begin(run: Plan, checkpoints: checkpoint.Checkpoints, workdir: Path) -> Star
         ConfigError: the weights to start from do not fit.
         WorkdirError: no checkpoint of the run is whole, or not that of the weights.
     """
-    recipe, image_shape = run.recipe, run.dataset.image_shape
+    recipe, image_shape = run.recipe, run.image_shape
     if checkpoints.latest_step() is None:
         state = _fresh(run, workdir)
         return Start(state, Metrics.empty(), 0.0, None)
@@ -99,7 +99,7 @@ def _restore(
 
 def _fresh(run: Plan, workdir: Path) -> TrainState:
     """The state before the first step; with weights from elsewhere if the config says so."""
-    recipe, seed, image_shape = run.recipe, run.config.seed, run.dataset.image_shape
+    recipe, seed, image_shape = run.recipe, run.config.seed, run.image_shape
     finetune, account, variables = run.config.finetune, None, None
     if finetune.init_from is not None:
         found = source.find(finetune.init_from)
@@ -107,6 +107,11 @@ def _fresh(run: Plan, workdir: Path) -> TrainState:
         weights = source.read(found)
         variables, account = load.combine(initial, weights, finetune.reinit, finetune.drop)
         print(f"weights   {table.account_line(account, found)}")
+    elif finetune.freeze:
+        print(
+            "note      config.finetune.freeze without weights: what is frozen keeps its random initial "
+            "values; add --config.finetune.init_from=WORKDIR (docs/convert.md makes one of PyTorch's)"
+        )
     state = step.init_state(recipe, seed, image_shape, variables)
     if account is not None or recipe.frozen is not None:
         _tell(run, state, account, workdir)

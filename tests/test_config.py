@@ -43,6 +43,7 @@ VALUES = {
     "data.dir": (["/data", "~"], [""]),
     "data.prepare": BOOLEAN,
     "data.validation": ([0, 1, INT_MAX], [-1, INT_MAX + 1]),
+    "data.resize": ([1, 4096], [0, -1, 4097]),
     "data.placement": (["device"], ["host", ""]),
     "model.design": (["original", "fixup"], ["resnet", ""]),
     "model.init": ([(), ((".*", "fill(0)"),)], [("head",), ((".*", 0),), ((".*",),)]),
@@ -52,6 +53,7 @@ VALUES = {
     "model.after": TEXT,
     "model.stem": TEXT,
     "model.final": TEXT,
+    "model.head": TEXT,
     "model.depth": ([1, 10_000], [0, -20, 10_001, 2_000_000_000]),
     "model.width": ([1e-9, 1, 999.0], [0.0, -1.0, 1000.0, 1e308, math.nan]),
     "model.stage_widths": ([(1,), (16, 32, 64), (65536,)], [(), (0,), (16, -32), (65537,)]),
@@ -255,6 +257,7 @@ def test_exactly_the_fields_that_are_unset_by_default_may_be_unset():
         ({"model__depth": 21}, ["model.depth=21", "6n+2"]),
         ({"model__width": 0.5}, ["model.projection='A'", "'B'"]),
         ({"model__groups": 3}, ["model.groups=3"]),
+        ({"data__resize": 3}, ["data.resize=3", "at least 4"]),
         ({"model__kernels": (3,)}, ["model.branch", "model.kernels"]),
         (
             {"model__shortcut": "none", "model__combine": "orthogonal"},
@@ -285,6 +288,8 @@ def test_fields_that_contradict_each_other_are_all_named(fields, named):
         ("model.after", "conv", "'conv'"),
         ("model.stem", "cifar10", "'cifar10'"),
         ("model.final", "norm ac", "'ac'"),
+        ("model.head", "dense act", "features"),
+        ("model.head", "conv", "'conv'"),
         ("model.shortcut", "gate(-6)", "exclusive_gate(bias)"),
         ("model.combine", "sum", "'sum'"),
         ("augment", "crop", "pixels"),
@@ -303,7 +308,7 @@ def test_a_config_that_lacks_fields_is_refused_with_their_names():
     config = default.get_config()
     del config.seed
     assert "the config lacks seed;" in message(config)
-    assert "seed, num_epochs, num_steps and 74 more fields" in message(ConfigDict())
+    assert "seed, num_epochs, num_steps and 76 more fields" in message(ConfigDict())
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4, 6, 8])

@@ -172,6 +172,8 @@ def test_the_quickstart_needs_no_download_and_mirrors_no_digit():
         # As without dropout: Zagoruyko & Komodakis 2016, arXiv 1605.07146, table 5: 36.5M.
         ("cifar10_wide_resnet", "depth=28,width=10,dropout=0.3", 36_479_194),
         ("cifar10_stochastic_depth", None, 1_727_962),
+        # torchvision's ResNet-50 has 25,557,032, of which the last layer 2048 * 1000 + 1000.
+        ("cifar10_resnet50_transfer", None, 25_557_032 - 2_049_000 + 2049 * 256 + 257 * 10),
         # A gate of C channels and reduction 16 adds 2 C C / 16 weights, C / 16 + C biases:
         # 18 units each of 16, 32 and 64 channels; 64, 128 and 256 with bottlenecks.
         ("cifar10_se_resnet", None, 1_727_962 + 18 * (32 + 17 + 128 + 34 + 512 + 68)),

@@ -1,5 +1,6 @@
 """From the declaration and the rows of a sweep to its table; `render.py` prints it."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from resnet_jax.ablation import caveats, comparison, reach, statistics
-from resnet_jax.ablation.rows import Declaration, Row, read_declaration, read_rows
+from resnet_jax.ablation.rows import Cost, Declaration, Row, read_declaration, read_rows
 from resnet_jax.ablation.table import ArmResult, Table
 
 
@@ -65,7 +66,16 @@ def _arm(declared: Declaration, rows: Sequence[Row], name: str, nesting: int) ->
         diverged=ends["diverged"],
         failed=ends["failed"],
         missing=len(declared.seeds) - len(mine),
+        cost=_cost([row.cost for row in done]),
     )
+
+
+def _cost(costs: Sequence[Cost | None]) -> Cost | None:
+    """The mean of all runs, None if one is unknown."""
+    if not costs or None in costs:
+        return None
+    names = [field.name for field in dataclasses.fields(Cost)]
+    return Cost(**{name: float(np.mean([getattr(c, name) for c in costs])) for name in names})
 
 
 def _correct(arms: Sequence[ArmResult], rows: Sequence[Row]) -> dict[str, np.ndarray]:

@@ -50,6 +50,7 @@ class Sweep:
         margin: points, the region of practical equivalence.
         smallest: points, the smallest difference of interest, for the power.
         level: of significance, over all comparisons.
+        before: runs that are done first, for arms to start from (`before.reference`).
     """
 
     name: str
@@ -62,6 +63,7 @@ class Sweep:
     margin: float = 0.1
     smallest: float = 0.2
     level: float = 0.05
+    before: "Sweep | None" = None
 
     @property
     def runs(self) -> tuple[tuple[Arm, int], ...]:

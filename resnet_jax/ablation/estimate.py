@@ -16,7 +16,7 @@ from resnet_jax import platform, step
 from resnet_jax.ablation import design
 from resnet_jax.ablation.design import Arm, Sweep
 from resnet_jax.console import duration
-from resnet_jax.data import spec
+from resnet_jax.data import resize, spec
 from resnet_jax.models import architecture
 
 RATES = {"core, native": 1.2e10, "core, xla": 5e9, "accelerator": 1e12}
@@ -114,7 +114,9 @@ def networks(sweep: Sweep) -> dict[str, Network]:
     found = {}
     for arm in sweep.arms:
         config = design.resolve(sweep, arm)
-        key = json.dumps([config.model.to_dict(), config.data.name], sort_keys=True)
+        key = json.dumps(
+            [config.model.to_dict(), config.data.name, config.data.resize], sort_keys=True
+        )
         if key not in known:
             known[key] = network(config)
         found[arm.name] = known[key]
@@ -125,8 +127,9 @@ def network(config: ConfigDict) -> Network:
     """The network of a config, traced and never computed."""
     dataset = spec.get(config.data.name)
     model = architecture.build(config.model, dataset.num_classes)
-    variables = jax.eval_shape(lambda: step.init_variables(model, 0, dataset.image_shape))
-    images = jax.ShapeDtypeStruct((1, *dataset.image_shape), jnp.float32)
+    shape = resize.shape(dataset.image_shape, config.data.resize)
+    variables = jax.eval_shape(lambda: step.init_variables(model, 0, shape))
+    images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     traced = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(variables, images)
     return Network(_count(traced.jaxpr), variables["params"])
 

@@ -10,7 +10,7 @@ import jax
 
 from resnet_jax import config as configs
 from resnet_jax import platform
-from resnet_jax.ablation import design, estimate, job, live, runner, speak
+from resnet_jax.ablation import before, design, estimate, job, live, runner, speak
 from resnet_jax.ablation import directory as directories
 from resnet_jax.ablation.design import Arm, Sweep
 from resnet_jax.ablation.directory import Directory
@@ -92,8 +92,9 @@ def launch(order: Order, *, dry_run: bool = False) -> int:
     _check(order)
     sweep = design.load(order.file, order.argument)
     sweep = sweep if order.seeds is None else design.with_seeds(sweep, order.seeds)
-    sweep = design.with_grid(sweep, order.settings)
+    sweep = before.with_settings(design.with_grid(sweep, order.settings), order.settings)
     design.validate(sweep)
+    before.validate(sweep)
     networks = estimate.networks(sweep)
     shapes = {arm: network.parameters for arm, network in networks.items()}
     design.validate_patterns(sweep, shapes)
@@ -112,6 +113,8 @@ def launch(order: Order, *, dry_run: bool = False) -> int:
         script = slurm.write(order, where, sweep.name)
         print(f"script    {script}; start it with: sbatch {script}")
         return 0
+    if order.on == "local" and (code := before.run(sweep, where, left, order.jobs)):
+        return code
     mine = {(arm.name, seed) for arm, seed in runs}
     board = live.Board(runs, [r for r in rows if (r["arm"], r["seed"]) in mine], expected)
     try:
@@ -170,6 +173,7 @@ def _describe(
         f"{_count(len(sweep.seeds), 'seed')}; "
         f"{len(runs) - len(left)} have ended before",
         f"directory {where.path}",
+        *before.describe(sweep, where),
         f"estimate  about {estimate.in_words(expected.total(left))} "
         f"for {_count(len(left), 'run')} ({source})",
     ]

@@ -1,5 +1,6 @@
 """What the words and columns of a table mean, for a reader who has only the table."""
 
+from resnet_jax.ablation import cost_table
 from resnet_jax.ablation.power import POWER
 from resnet_jax.ablation.table import Table
 
@@ -18,6 +19,8 @@ def notes(table: Table) -> tuple[str, ...]:
         "no best seed. n: finished runs. Spread: standard deviation between seeds, in points. "
         f"{confidence} interval: of the mean (Student's t).",
     ]
+    if cost_table.is_known(table):
+        lines.append(cost_table.NOTE)
     if not table.comparisons:
         return (*lines, "No arm has a control, so nothing is compared.")
     count = len(table.comparisons)

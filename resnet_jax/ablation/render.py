@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from resnet_jax.ablation import cost_table
 from resnet_jax.ablation.notes import notes
 from resnet_jax.ablation.table import ArmResult, Comparison, Table
 from resnet_jax.ablation.verdict import points
@@ -23,7 +24,7 @@ def warning(table: Table) -> str | None:
 
 
 def markdown(table: Table) -> str:
-    """Two tables, arms and comparisons, then the images the arms disagree on, and how to read it."""
+    """Tables of arms, comparisons and costs, then the images the arms disagree on, and how to read it."""
     declared = table.declaration
     first = warning(table)
     parts = [
@@ -33,6 +34,8 @@ def markdown(table: Table) -> str:
     ]
     if table.comparisons:
         parts.append(_markdown_table(_comparisons(table)))
+    if cost_table.is_known(table):
+        parts += ["What the arms cost:", _markdown_table(cost_table.cells(table))]
     if table.disagreements:
         parts += ["Test images on which the arms disagree most:", _markdown_table(_images(table))]
     parts.append("\n".join(f"- {note}" for note in notes(table)))
@@ -40,10 +43,10 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """Two `tabular` environments that need no package; the warning is part of the first."""
+    """One `tabular` environment a table, which needs no package; the warning is part of the first."""
     first = warning(table)
     parts = [f"% {table.declaration.name}: written by python -m resnet_jax table"]
-    for cells in (_arms(table), _comparisons(table)):
+    for cells in (_arms(table), _comparisons(table), cost_table.cells(table)):
         if len(cells) > 1:
             parts.append(_latex_table(cells, first))
             first = None
@@ -162,6 +165,7 @@ def _records(table: Table) -> list[dict[str, Any]]:
                 "verdict": c and c.verdict.kind,
                 "verdict_text": c and c.verdict.text,
                 "needs": c and c.verdict.needs,
+                **(cost_table.record(arm.cost) if cost_table.is_known(table) else {}),
             }
         )
     return records

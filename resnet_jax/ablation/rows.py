@@ -52,6 +52,21 @@ class Declaration:
 
 
 @dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a run has cost.
+
+    Attributes:
+        seconds: of training, with evaluation and saving.
+        optimizer_bytes: of the optimizer's state.
+        flops: of all its training steps.
+    """
+
+    seconds: float
+    optimizer_bytes: float
+    flops: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Row:
     """One run.
 
@@ -59,6 +74,7 @@ class Row:
         accuracy: of the last epoch's model on the test images, 0..1; None unless `status` is done.
         correct: bool `[test_examples]`, in the data set's own order; None if it was not kept.
         provenance: what should not differ between the runs of one table, by name.
+        cost: None unless `status` is done, and for rows of a version that did not measure it.
     """
 
     arm: str
@@ -69,6 +85,7 @@ class Row:
     provenance: Mapping[str, str]
     config_sha256: str | None
     overrides: Mapping[str, Any] | None
+    cost: Cost | None = None
 
 
 def read_declaration(sweep: Path) -> Declaration:
@@ -182,6 +199,7 @@ def _read_row(path: Path) -> Row:
             provenance=_provenance(stored) if done else {},
             config_sha256=stored.get("config_sha256"),
             overrides=stored.get("overrides"),
+            cost=_cost(stored) if done else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WorkdirError(_damaged(path, error)) from None
@@ -202,6 +220,18 @@ def _correct(stored: Mapping[str, Any], accuracy: float) -> np.ndarray | None:
     if abs(correct.sum() - accuracy * examples) > 0.5:
         raise ValueError(f"{METRIC} is {accuracy}, but 'correct' says {correct.mean()}")
     return correct
+
+
+def _cost(stored: Mapping[str, Any]) -> Cost | None:
+    """What the run cost, if the row says so."""
+    if stored.get("optimizer_bytes") is None or stored.get("step_flops") is None:
+        return None
+    flops = float(stored["step_flops"]) * int(stored["step"])
+    cost = Cost(float(stored["seconds"]), float(stored["optimizer_bytes"]), flops)
+    for name, value in dataclasses.asdict(cost).items():
+        if not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"{name} {value}: expected a number of at least 0")
+    return cost
 
 
 def _provenance(stored: Mapping[str, Any]) -> dict[str, str]:

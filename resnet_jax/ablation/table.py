@@ -3,7 +3,7 @@
 import dataclasses
 
 from resnet_jax.ablation.reach import Disagreement
-from resnet_jax.ablation.rows import Declaration
+from resnet_jax.ablation.rows import Cost, Declaration
 from resnet_jax.ablation.statistics import Summary
 from resnet_jax.ablation.verdict import Verdict
 
@@ -16,6 +16,7 @@ class ArmResult:
         nesting: 0 for a control, 1 for an arm compared with it, and so on.
         seeds, accuracies: of the finished runs.
         missing: runs that were declared and have no row.
+        cost: mean of the finished runs; None where one of them does not say.
     """
 
     name: str
@@ -28,6 +29,7 @@ class ArmResult:
     diverged: int
     failed: int
     missing: int
+    cost: Cost | None = None
 
 
 @dataclasses.dataclass(frozen=True)

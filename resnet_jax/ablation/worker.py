@@ -73,7 +73,7 @@ def run(
     """
     from resnet_jax.ablation.directory import FINAL, Directory
 
-    where, shared = Directory(job.directory), None
+    where, shared = Directory(job.directory), (None, None)
     rows: dict[int, dict[str, Any]] = {}
     for seed in job.seeds:
         name = {"arm": job.arm, "seed": seed}
@@ -97,16 +97,17 @@ def _run(
     seed: int,
     emit: Callable[[dict[str, Any]], None],
     settings: Sequence[str],
-    shared: Any,
-) -> tuple[dict[str, Any], Any]:
-    """One run: its row, and the programs for the next seed."""
+    shared: tuple[Any, Any],
+) -> tuple[dict[str, Any], tuple[Any, Any]]:
+    """One run: its row, and the programs and the cost, which the next seed shares."""
     from resnet_jax import plan, start, train
-    from resnet_jax.ablation import directory
+    from resnet_jax.ablation import before, cost, directory
     from resnet_jax.errors import Stopped, UserError
     from resnet_jax.programs import Programs
 
-    config = job.config.copy_and_resolve_references()
+    config = before.located(job.config.copy_and_resolve_references(), job.directory)
     config.seed = seed
+    programs, spent = shared
     workdir = directory.Directory(job.directory).workdir(job.arm, seed)
     said = 0.0
 
@@ -120,19 +121,21 @@ def _run(
     print(f"\n{job.arm} s{seed}", flush=True)
     try:
         dataset = start.dataset(config, workdir)
-        shared = shared or Programs.create(plan.make(config, dataset=dataset))
+        programs = programs or Programs.create(plan.make(config, dataset=dataset))
         result = train.train_and_evaluate(
-            config, workdir, settings=settings, programs=shared, watch=watch
+            config, workdir, settings=settings, programs=programs, watch=watch
         )
-        return directory.finished_row(workdir, result, job.arm, seed, job.identity), shared
+        spent = spent or cost.measure(config, dataset)
+        row = directory.finished_row(workdir, result, job.arm, seed, job.identity | spent)
     except Stopped:
         raise
     except UserError as error:
         print(f"error: {error}", flush=True)
-        return directory.failed_row(error, error.exit_code, job.arm, seed, job.identity), shared
+        row = directory.failed_row(error, error.exit_code, job.arm, seed, job.identity)
     except Exception as error:  # one failed run never stops the others
         traceback.print_exc()
-        return directory.failed_row(error, 1, job.arm, seed, job.identity), shared
+        row = directory.failed_row(error, 1, job.arm, seed, job.identity)
+    return row, (programs, spent)
 
 
 if __name__ == "__main__":

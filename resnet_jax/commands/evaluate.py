@@ -106,7 +106,7 @@ def evaluate(
         raise ConfigError(f"--batch-size {batch_size}: expected a whole number of at least 1")
     where = data_dir or config.data.dir
     source.check(run.dataset, where)
-    state = steps.state_shapes(run.recipe, run.dataset.image_shape)
+    state = steps.state_shapes(run.recipe, run.image_shape)
     state = checkpoint.read(workdir, state, step)
     images = source.load(run.dataset, "train" if split in parts else split, where)
     if split in parts:

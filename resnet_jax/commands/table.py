@@ -1,5 +1,7 @@
 """Writes the table of a sweep: Markdown, CSV, LaTeX, a picture, and what may be claimed.
 
+Where the rows say what their runs have cost, there is a second picture, cost.png.
+
 python -m resnet_jax table runs/sweeps/NAME
 python -m resnet_jax table runs/sweeps/NAME --to docs/ablations/NAME --json
 
@@ -21,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes table.md, .csv, .tex and .png and prints the table; returns the exit code."""
-    from resnet_jax.ablation import analysis, picture, render
+    from resnet_jax.ablation import analysis, cost_picture, cost_table, picture, render
 
     table = analysis.analyse(args.sweep)
     folder = args.to or args.sweep
@@ -33,11 +35,15 @@ def run(args: argparse.Namespace) -> int:
     for name, text in texts.items():
         _write(folder / name, text)
     picture.draw(table, folder / "table.png")
+    names = [*texts, "table.png"]
+    if cost_table.is_known(table):
+        cost_picture.draw(table, folder / "cost.png")
+        names.append("cost.png")
     if args.json:
         print(render.dumps(table))
     else:
         print(texts["table.md"])
-        print(f"written: {', '.join(texts)} and table.png in {folder}")
+        print(f"written: {', '.join(names[:-1])} and {names[-1]} in {folder}")
     return 0
 
 

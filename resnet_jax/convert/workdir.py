@@ -209,14 +209,14 @@ def write_weights(source: Path, target: Path, choices: Choices, at: str) -> dict
     # Shapes alone decide whether a layout fits, so the devices and the batch do not matter.
     config.batch_size, config.accumulation, config.conv_backend = 1, 1, "xla"
     run = plan.make(config, jax.devices()[:1], dataset)
-    state = checkpoint.read(source, step.state_shapes(run.recipe, dataset.image_shape), at)
+    state = checkpoint.read(source, step.state_shapes(run.recipe, run.image_shape), at)
     defaults = cli.load(str(_DEFAULTS)).model
     known = files.read_versions(source).get(files.CONVERTED, {}).get("layout")
     family, tensors = _in_layout(choices, known, state, run, defaults)
     preprocessing = {
         "mean": list(dataset.mean),
         "std": list(dataset.std),
-        "size": dataset.image_shape[0],
+        "size": run.image_shape[0],
     }
     metadata = {"format": "pt", "resnet_jax": json.dumps(preprocessing)}
     with _whole(target) as temporary:

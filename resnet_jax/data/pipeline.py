@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from resnet_jax import rng, sharding
-from resnet_jax.data import augment
+from resnet_jax.data import augment, resize
 from resnet_jax.data.order import images_at, images_at_numpy
 from resnet_jax.data.source import Examples
 from resnet_jax.data.spec import Dataset
@@ -62,18 +62,22 @@ class Batches:
         mean, std: per channel, of images scaled to 0..1.
         augment: parsed tokens.
         mesh: a batch is split over its axis `data`.
+        resize: height and width that images get, pixels; None: they keep the data set's.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augment: tuple[Token, ...]
     mesh: Mesh
+    resize: int | None = None
 
     @classmethod
-    def create(cls, dataset: Dataset, augment_text: str, mesh: Mesh) -> "Batches":
-        """For a data set and the text of `config.augment`."""
+    def create(
+        cls, dataset: Dataset, augment_text: str, mesh: Mesh, *, size: int | None = None
+    ) -> "Batches":
+        """For a data set, the text of `config.augment`, and `config.data.resize`."""
         parsed = augment.parse(augment_text, dataset.image_shape)
-        return cls(dataset.mean, dataset.std, parsed, mesh)
+        return cls(dataset.mean, dataset.std, parsed, mesh, size)
 
     def train(
         self, examples: DeviceExamples, seed: jax.Array, positions: jax.Array
@@ -94,6 +98,7 @@ class Batches:
         index = self._images_at(seed, positions, len(examples))
         keys = rng.keys_at(seed, rng.Stream.AUGMENT, positions)
         images = augment.apply(self.augment, self.normalise(examples.images[index]), keys)
+        images = resize.apply(images, self.resize)
         return self._split(images), self._split(examples.labels[index])
 
     def evaluation(
@@ -107,7 +112,8 @@ class Batches:
         """
         rows = self._split(start + jnp.arange(size, dtype=jnp.int32))
         index = jnp.minimum(rows, len(examples) - 1)
-        images = self._split(self.normalise(examples.images[index]))
+        images = resize.apply(self.normalise(examples.images[index]), self.resize)
+        images = self._split(images)
         return images, self._split(examples.labels[index]), self._split(rows < len(examples))
 
     def evaluation_size(self, requested: int, examples: int) -> int:

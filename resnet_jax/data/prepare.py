@@ -138,7 +138,7 @@ def _builder_class(dataset: Dataset, archive_file: Path) -> type[tfds.core.Gener
                 features=tfds.features.FeaturesDict(
                     {
                         "id": tfds.features.Text(),
-                        "image": tfds.features.Image(shape=dataset.image_shape),
+                        "image": _image_feature(dataset),
                         "label": tfds.features.ClassLabel(names=dataset.classes),
                     }
                 ),
@@ -156,16 +156,24 @@ def _builder_class(dataset: Dataset, archive_file: Path) -> type[tfds.core.Gener
     return Builder
 
 
-def _examples(dataset: Dataset, path: Path, split: str) -> Iterator[tuple[int, dict]]:
-    """The examples of one split, keyed by position: TFDS sorts records by a hash of the key."""
-    expected = dataset.splits[split]
+def _image_feature(dataset: Dataset) -> tfds.features.Image:
+    # TFDS's own cifar10 names no encoding.
+    named = {} if dataset.archive.encoding == "png" else {"encoding_format": "jpeg"}
+    return tfds.features.Image(shape=dataset.image_shape, **named)
+
+
+def _examples(dataset: Dataset, path: Path, split: str) -> Iterator[tuple[int | str, dict]]:
+    """The examples of one split with their keys: TFDS sorts records by a hash of the key."""
+    expected, archive = dataset.splits[split], dataset.archive
     position = 0
     with tqdm(
         desc=f"{dataset.name} {split}", total=expected, unit=" images", disable=None
     ) as progress:
-        for name, identifier, image, label in _read(dataset.archive, path):
+        for name, identifier, image, label in _read(archive, path):
             if name == split:
-                yield position, {"id": identifier, "image": _png(image), "label": label}
+                key = identifier if archive.keys == "id" else position
+                stored = _encoded(image, archive.encoding)
+                yield key, {"id": identifier, "image": stored, "label": label}
                 position += 1
                 progress.update()
     if position != expected:
@@ -182,10 +190,10 @@ def _read(archive: Archive, path: Path) -> Iterator[tuple[str, str, np.ndarray, 
         ) from error
 
 
-def _png(image: np.ndarray) -> io.BytesIO:
+def _encoded(image: np.ndarray, encoding: str) -> io.BytesIO:
     """TFDS needs TensorFlow to encode pixels, not to store an encoded file."""
     buffer = io.BytesIO()
-    Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(buffer, "PNG")
+    Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(buffer, encoding)
     buffer.seek(0)
     return buffer
 

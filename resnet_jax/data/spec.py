@@ -20,12 +20,16 @@ class Archive:
         sha256: hexadecimal digest of the file.
         size: its length in bytes.
         examples: `path -> iterator of (split, id, image uint8 [H, W, C], label)`, in the archive's order.
+        encoding: of the images as they are stored: png, which loses nothing, or jpeg.
+        keys: by whose hash TFDS sorts the records: the example's `position` in its split, or its `id`.
     """
 
     url: str
     sha256: str
     size: int
     examples: Callable[[Path], Iterator[tuple[str, str, np.ndarray, int]]]
+    encoding: str = "png"
+    keys: str = "position"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Dataset:
         classes: class names in label order.
         mean, std: per channel, of the training images scaled to 0..1.
         splits: number of examples by split; `train` and the split `test_split` are among them.
-        test_split: the split that is evaluated once, at the end of a run.
+        test_split: the split that is evaluated once, at the end of a run; results call it test,
+            whatever its name. Images that `data.validation` holds out are of `train`.
         version: TFDS version; `None` for a data set that is embedded in an installed package.
         homepage, description, citation: written into TFDS's `dataset_info.json`.
         archive: what `prepare` reads; `None` where there is nothing to prepare.

@@ -13,7 +13,7 @@ from resnet_jax.errors import ConfigError
 FIELD = "finetune.freeze"
 
 PRESETS = {
-    "all_but_head": "everything but the last layer (a linear probe)",
+    "all_but_head": "everything but the last layer (a linear probe) and hidden layers of the head",
     "batchnorm_only": "everything but scales and biases of norms, which are trained",
     "stages_until=N": "the stem and the first N stages",
 }
@@ -90,7 +90,7 @@ def _all_frozen(norm: str, frozen: Mapping[str, bool]) -> bool:
 def _patterns(item: str, stages: int) -> list[str]:
     """The patterns behind a preset, or the pattern itself."""
     if item == "all_but_head":
-        return ["(?!head/).*/.*"]
+        return [rf"(?!{parameters.HEAD}/).*/.*"]
     name, equals, value = item.partition("=")
     if not equals and name != "stages_until":
         return [item]

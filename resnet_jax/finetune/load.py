@@ -1,6 +1,7 @@
 """Puts weights into a network: every array is accounted for, and what does not fit is an error."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -96,6 +97,10 @@ def _under(name: str, fresh: set[str]) -> bool:
     return any(other.rpartition("/")[0] == module for other in fresh)
 
 
+def _of_head(name: str) -> bool:
+    return re.match(rf"params/{parameters.HEAD}/", name) is not None
+
+
 def _check(
     ours: Mapping[str, Any],
     theirs: Mapping[str, Any],
@@ -108,6 +113,11 @@ def _check(
         raise ConfigError(
             f"the weights are of a network for {classes[0]} classes, this one has {classes[1]}; "
             "add --config.finetune.reinit='(\"head\",)' for a new last layer"
+        )
+    if missing and all(_of_head(name) for name in missing + other) and not extra:
+        raise ConfigError(
+            "the head has hidden layers (config.model.head) that the weights lack; "
+            "add --config.finetune.reinit='(\"head.*\",)' for a new head"
         )
     problems = [
         *(f"{name}: {theirs[name].shape} there, {ours[name].shape} here" for name in other),

@@ -8,7 +8,16 @@ import jax.numpy as jnp
 
 from resnet_jax import tokens
 from resnet_jax.errors import ConfigError
-from resnet_jax.models import checks, initial_values, places, plugins, pooling, signal, variations
+from resnet_jax.models import (
+    checks,
+    head,
+    initial_values,
+    places,
+    plugins,
+    pooling,
+    signal,
+    variations,
+)
 from resnet_jax.models.depths import stage_sizes
 from resnet_jax.models.designs import DESIGNS, Design
 from resnet_jax.models.layers import STEM_VOCABULARY, VOCABULARY, ConvSpec, LayerOptions
@@ -89,6 +98,7 @@ def build(
         stem_convs=stem_convs,
         stages=stages,
         final=final,
+        head=tokens.parse(model.head, head.VOCABULARY, "config.model.head"),
         num_classes=num_classes,
         options=options,
         beta=beta,

@@ -1,6 +1,7 @@
 """Where the norms of a network stand, and whether they can work there."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 
 from resnet_jax.errors import ConfigError
@@ -45,6 +46,14 @@ def check_batch(network: ResNet, channels: int, images: int) -> None:
     """
     for field, kind in dict.fromkeys((p.field, p.kind) for p in _places(network, channels)):
         norms.check_batch(kind, images, field)
+
+
+def total_stride(network: ResNet) -> int:
+    """By how much the network divides height and width in all."""
+    strides = [conv.stride for conv in network.stem_convs]
+    strides += [t.arguments[1] for t in network.stem if t.name in ("pool", "blur")]
+    strides += [unit.stride for stage in network.stages for unit in stage]
+    return math.prod(strides)
 
 
 def _places(network: ResNet, channels: int) -> Iterator[Place]:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from resnet_jax.models import initializers, plugins
+from resnet_jax.models import head, initializers, plugins
 from resnet_jax.models.initial_values import InitialRule
 from resnet_jax.models.layers import ConvSpec, LayerOptions
 from resnet_jax.models.meeting import COLLECTION
@@ -72,7 +72,7 @@ class ResNet(nn.Module):
 
     Built from a config by `architecture.build`. Parameters are named `stem/conv/kernel`,
     `stage2/block3/conv1/kernel`, `stage2/block1/projection/conv/kernel`, `final/norm/scale`,
-    `head/kernel`.
+    `head/kernel`, and `head_hidden1/kernel` where the head has hidden layers.
 
     Attributes:
         stem, final: tokens before the first and after the last unit.
@@ -80,6 +80,7 @@ class ResNet(nn.Module):
         stages: the units of each stage.
         num_classes: number of logits.
         options: shared by all layers.
+        head: tokens between global pooling and the last layer.
         beta: expected deviation of the last unit's output at initialisation (`signal.py`).
         initial: rules on initial values, which `step.init_variables` applies.
         unit: class of the residual units.
@@ -91,6 +92,7 @@ class ResNet(nn.Module):
     final: tuple[Token, ...]
     num_classes: int
     options: LayerOptions
+    head: tuple[Token, ...] = ()
     beta: float = 1.0
     initial: tuple[InitialRule, ...] = ()
     unit: type[nn.Module] = Unit
@@ -115,5 +117,6 @@ class ResNet(nn.Module):
         x = TokenLayers(self.final, (), options, total, total, self.beta, name="final")(x, train)
         # The mean and the head are float32 in every precision: a loss in bfloat16 has 8 bits.
         features = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
-        head = nn.Dense(self.num_classes, kernel_init=initializers.head_normal, name="head")
-        return head(features)
+        features = head.apply(self.head, features, options, train=train)
+        last = nn.Dense(self.num_classes, kernel_init=initializers.head_normal, name="head")
+        return last(features)

@@ -11,7 +11,7 @@ import pytest
 import configs
 from resnet_jax import config as fields
 from resnet_jax import params, step
-from resnet_jax.ablation import design
+from resnet_jax.ablation import before, design
 from resnet_jax.data import spec
 from resnet_jax.errors import ConfigError
 from resnet_jax.models import architecture
@@ -53,6 +53,7 @@ def test_every_arm_of_every_variant_is_a_valid_config(name, argument):
     assert sweep.name == name
     assert sweep.question.endswith("?")
     design.validate(sweep)
+    before.validate(sweep)
 
 
 @pytest.mark.parametrize(("name", "argument"), ALL)
@@ -78,8 +79,9 @@ def test_a_docstring_has_the_command_of_every_variant_the_expected_result_and_th
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_small_variant_has_two_seeds_and_the_others_eight(name):
+    whole = {"transfer": 3}.get(name, 8)
     for argument in (None, *variants(name)):
-        assert len(load(name, argument).seeds) == (2 if argument in ("cpu", "tiny") else 8)
+        assert len(load(name, argument).seeds) == (2 if argument in ("cpu", "tiny") else whole)
 
 
 @pytest.mark.parametrize("name", NAMES)
