@@ -42,6 +42,8 @@ def get_config() -> ConfigDict:
     # TFDS_DATA_DIR, else TFDS's own default
     data.prepare = False  # download and prepare the data set if it is missing
     data.validation = 0  # images held out of `train`, the same ones for every seed; 0: train on all
+    data.fraction = 1.0  # share of the remaining training images that is used, of each class alike
+    data.fraction_seed = 0  # of that draw; not the run's seed, so that all runs see the same images
     data.placement = "device"  # where the images are: device, decoded, in device memory
 
     config.model = model = ConfigDict()

@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from resnet_jax.data import augment, spec
+from resnet_jax.data import augment, fraction, spec
 from resnet_jax.errors import ConfigError
 from resnet_jax.models import architecture, places, plugins
 from resnet_jax.optimizer import rate_factors
@@ -100,6 +100,10 @@ def _check_data(config: ConfigDict) -> None:
             f"config.data.validation={config.data.validation} leaves nothing to train on; "
             f"{dataset.name} has {images} training images"
         )
+    if train_examples(config) < dataset.num_classes and config.data.fraction < 1:
+        raise ConfigError(
+            fraction.too_few(config.data.fraction, train_examples(config), dataset.num_classes)
+        )
     if config.eval_every is not None and not config.data.validation:
         raise ConfigError(
             "config.eval_every is set but no images are held out; "
@@ -154,8 +158,9 @@ def check_devices(config: ConfigDict, devices: int) -> None:
 
 
 def train_examples(config: ConfigDict) -> int:
-    """Images that a run trains on, those held out for validation taken off."""
-    return spec.get(config.data.name).splits["train"] - config.data.validation
+    """Images that a run trains on: a fraction of those that are not held out for validation."""
+    kept = spec.get(config.data.name).splits["train"] - config.data.validation
+    return fraction.size(kept, config.data.fraction)
 
 
 def num_steps(config: ConfigDict) -> int:

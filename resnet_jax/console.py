@@ -53,6 +53,9 @@ def describe(config: ConfigDict, dataset: Dataset, parameters: int, devices: lis
         f"{config.accumulation} micro-batches" if config.accumulation > 1 else "",
     ]
     held_out = f", {config.data.validation} held out" if config.data.validation else ""
+    data = config.data
+    if data.fraction < 1:
+        held_out += f", {data.fraction:.3g} of the rest used (drawn by seed {data.fraction_seed})"
     count = f"{len(devices)} x " if len(devices) > 1 else ""
     return [
         f"network   {network_name(model)}: {parameters:,} parameters, {config.precision}",

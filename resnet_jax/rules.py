@@ -132,6 +132,11 @@ RULES: Mapping[str, Rule] = {
     "data.dir": Rule("a directory", lambda v: isinstance(v, str) and v != "", optional=True),
     "data.prepare": BOOLEAN,
     "data.validation": _integer(0),
+    "data.fraction": Rule(
+        "a number above 0 and at most 1",
+        lambda v: (_is_int(v) or isinstance(v, float)) and 0 < v <= 1,
+    ),
+    "data.fraction_seed": _integer(0, 2**32 - 1),
     "data.placement": _choice("device"),
     "model.design": _choice(*designs.DESIGNS),
     "model.branch": _OPTIONAL_TEXT,

@@ -24,7 +24,7 @@ from resnet_jax import (
 )
 from resnet_jax import config as configs
 from resnet_jax import workdir as files
-from resnet_jax.data import pipeline, source, spec
+from resnet_jax.data import fraction, pipeline, source, spec
 from resnet_jax.errors import DataError, NonFiniteError, Stopped
 from resnet_jax.metrics import Metrics
 from resnet_jax.programs import Programs
@@ -117,8 +117,9 @@ class _Run:
         examples = source.load(run.dataset, "train", config.data.dir)
         # Damage to the test images is better found now than after the training.
         self._test = source.load(run.dataset, run.dataset.test_split, config.data.dir)
-        self._record_start(examples)
         kept, held_out = pipeline.hold_out(examples, config.data.validation)
+        kept = fraction.take(kept, config.data.fraction, config.data.fraction_seed)
+        self._record_start(examples, kept)
         self._examples = pipeline.place(kept, self._mesh)
         self._held_out = pipeline.place(held_out, self._mesh) if len(held_out) else None
         self._eval_every = config.eval_every or max(
@@ -126,7 +127,7 @@ class _Run:
         )
         self._began = time.perf_counter()
 
-    def _record_start(self, examples: source.Examples) -> None:
+    def _record_start(self, examples: source.Examples, kept: source.Examples) -> None:
         """Writes `versions.json`, and says what differs from the run's earlier processes.
 
         Raises:
@@ -136,6 +137,8 @@ class _Run:
             "conv_backend": self._plan.backend.name,
             "data": files.data_versions(self._plan.dataset, examples),
         }
+        if self._config.data.fraction < 1:
+            versions["data"]["fraction"] = {"images": len(kept), "sha256": kept.sha256()}
         for note in files.record_versions(self._workdir, versions):
             print(f"note      {note}")
 

@@ -43,6 +43,8 @@ VALUES = {
     "data.dir": (["/data", "~"], [""]),
     "data.prepare": BOOLEAN,
     "data.validation": ([0, 1, INT_MAX], [-1, INT_MAX + 1]),
+    "data.fraction": ([1e-9, 0.5, 1, 1.0], [0, 0.0, -0.1, 1.001, 2, math.nan, math.inf]),
+    "data.fraction_seed": ([0, 2**32 - 1], [-1, 2**32]),
     "data.placement": (["device"], ["host", ""]),
     "model.design": (["original", "fixup"], ["resnet", ""]),
     "model.init": ([(), ((".*", "fill(0)"),)], [("head",), ((".*", 0),), ((".*",),)]),
@@ -287,7 +289,7 @@ def test_a_config_that_lacks_fields_is_refused_with_their_names():
     config = default.get_config()
     del config.seed
     assert "the config lacks seed;" in message(config)
-    assert "seed, num_epochs, num_steps and 74 more fields" in message(ConfigDict())
+    assert "seed, num_epochs, num_steps and 76 more fields" in message(ConfigDict())
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4, 6, 8])
