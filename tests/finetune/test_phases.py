@@ -65,7 +65,7 @@ def test_each_phase_trains_what_it_says_from_the_weights_of_the_one_before(
 
 
 # Each save of the run is one place to die: 2, 4 | 2, 3 | 2, 4, 5.
-@pytest.mark.parametrize("saves", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("saves", [2, 3, 6])
 def test_phases_that_die_and_go_on_end_in_the_same_bits(
     phased, one_device, tmp_path, monkeypatch, saves
 ):
