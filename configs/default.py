@@ -33,6 +33,8 @@ def get_config() -> ConfigDict:
     config.log_every = 100  # steps between rows of metrics.jsonl; a row is the mean since the last
     config.eval_every = placeholder(int)  # steps between evaluations on the validation images,
     # which data.validation holds out; unset: once an epoch
+    config.early_stopping = 0  # evaluations in a row without a better accuracy on the validation
+    # images that end the run; the best network is then the result; 0: none, and the last one is
     config.tensorboard = False  # also write TensorBoard event files into WORKDIR/tensorboard
     config.profile = False  # trace some steps into WORKDIR/profile and print what costs most
 
@@ -44,6 +46,11 @@ def get_config() -> ConfigDict:
     data.validation = 0  # images held out of `train`, the same ones for every seed; 0: train on all
     data.resize = placeholder(int)  # pixels, height and width of the images that the network sees:
     # resized on the device, behind augmentation; unset: those of the data set
+    data.fraction = 1.0  # share of the remaining training images that is used, of each class alike
+    data.fraction_seed = 0  # of that draw; not the run's seed, so that all runs see the same images
+    data.mix = placeholder(str)  # another data set whose training images are learnt too, with
+    # classes of their own behind those of data.name; unset: none
+    data.mix_fraction = 1.0  # share of its images, of each class alike
     data.placement = "device"  # where the images are: device, decoded, in device memory
 
     config.model = model = ConfigDict()
@@ -133,6 +140,16 @@ def get_config() -> ConfigDict:
     # | batchnorm_only | stages_until=N
     finetune.frozen_norms = "running"  # norms that are frozen as a whole normalise by their running
     # statistics, and keep them | batch, as if they were not frozen
+    finetune.cache_features = False  # where the head alone is trained: compute once what the frozen
+    # body makes of each image, and train on that; needs augment "" or "flip"
+    finetune.l2_sp = 0.0  # coefficient of a decay towards the loaded weights, which takes the place
+    # of weight_decay for all but what is initialised anew; 0: none
+    finetune.teacher = placeholder(str)  # learn from the outputs of this workdir's network too; its
+    # newest checkpoint, or WORKDIR/checkpoints/STEP
+    finetune.teacher_temperature = 4.0  # by which both networks' logits are divided for that
+    finetune.teacher_weight = 0.9  # of the teacher in the loss; the labels have the rest
+    finetune.phases = ()  # (name, ((field, value), ...)) pairs: runs one after another, each from
+    # the weights of the one before, with these fields changed; (): one run
 
     config.probe = probe = ConfigDict()
     probe.every = 0  # steps between rows of probes.jsonl: per unit, norms of both paths, gradient

@@ -10,8 +10,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from resnet_jax.data import augment, resize, spec
+from resnet_jax import early_stopping
+from resnet_jax.data import augment, fraction, mix, resize, spec
 from resnet_jax.errors import ConfigError
+from resnet_jax.finetune import features, l2_sp, phases
 from resnet_jax.models import architecture, places, plugins
 from resnet_jax.optimizer import rate_factors
 from resnet_jax.rules import MAX_POSITIONS, RULES
@@ -116,8 +118,12 @@ def validate(config: ConfigDict) -> None:
     places.check_batch(network, channels, config.batch_size // config.accumulation)
     resize.check(config.data.resize, places.total_stride(network))
     rate_factors(config)
+    features.check(config)
+    l2_sp.check(config)
     if config.model.plugins or config.model.unit:
         plugins.check(network, resize.shape(dataset.image_shape, config.data.resize))
+    for phase in phases.configs(config):
+        validate(phase)
 
 
 def _check_data(config: ConfigDict) -> None:
@@ -128,11 +134,15 @@ def _check_data(config: ConfigDict) -> None:
             f"config.data.validation={config.data.validation} leaves nothing to train on; "
             f"{dataset.name} has {images} training images"
         )
+    mix.check(config)
+    if (own := _own_examples(config)) < dataset.num_classes and config.data.fraction < 1:
+        raise ConfigError(fraction.too_few(config.data.fraction, own, dataset.num_classes))
     if config.eval_every is not None and not config.data.validation:
         raise ConfigError(
             "config.eval_every is set but no images are held out; "
             "add, say, --config.data.validation=5000, or leave it unset"
         )
+    early_stopping.check(config)
     shown = num_steps(config) * config.batch_size
     if shown >= MAX_POSITIONS:
         length = "num_epochs" if config.num_steps is None else "num_steps"
@@ -182,8 +192,14 @@ def check_devices(config: ConfigDict, devices: int) -> None:
 
 
 def train_examples(config: ConfigDict) -> int:
-    """Images that a run trains on, those held out for validation taken off."""
-    return spec.get(config.data.name).splits["train"] - config.data.validation
+    """Images that a run trains on."""
+    return _own_examples(config) + mix.size(config)
+
+
+def _own_examples(config: ConfigDict) -> int:
+    """Those of `data.name`: a fraction of what is not held out for validation."""
+    kept = spec.get(config.data.name).splits["train"] - config.data.validation
+    return fraction.size(kept, config.data.fraction)
 
 
 def num_steps(config: ConfigDict) -> int:

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from resnet_jax import config as configs
 from resnet_jax import optimizer
+from resnet_jax.data import mix
 from resnet_jax.data.spec import Dataset
 from resnet_jax.models import architecture
 
@@ -48,6 +49,11 @@ def describe(config: ConfigDict, dataset: Dataset, parameters: int, devices: lis
     extras = [
         f"label smoothing {config.label_smoothing:g}" if config.label_smoothing else "",
         f"EMA {config.ema_decay:g}" if config.ema_decay else "",
+        f"teacher {config.finetune.teacher} (weight {config.finetune.teacher_weight:g}, temperature "
+        f"{config.finetune.teacher_temperature:g})"
+        if config.finetune.teacher
+        else "",
+        f"L2-SP {config.finetune.l2_sp:g}" if config.finetune.l2_sp else "",
         f"clip {recipe.clip_norm:g}" if recipe.clip_norm else "",
         f"adaptive clip {recipe.adaptive_clip:g}" if recipe.adaptive_clip else "",
         f"{config.accumulation} micro-batches" if config.accumulation > 1 else "",
@@ -57,6 +63,11 @@ def describe(config: ConfigDict, dataset: Dataset, parameters: int, devices: lis
     split = f", tested on {dataset.test_split!r}" if dataset.test_split != "test" else ""
     size = config.data.resize
     resized = f", resized to {size}x{size}" if size else ""
+    data = config.data
+    if data.fraction < 1:
+        held_out += f", {data.fraction:.3g} of the rest used (drawn by seed {data.fraction_seed})"
+    if data.mix is not None:
+        held_out += f", {mix.size(config):,} of them of {data.mix}"
     count = f"{len(devices)} x " if len(devices) > 1 else ""
     return [
         f"network   {network_name(model)}: {parameters:,} parameters, {config.precision}",
@@ -154,8 +165,9 @@ class Progress:
 def describe_result(result: dict[str, Any], name: str, workdir: Any) -> str:
     """One clear line on how the run ended."""
     right = round(result["test_accuracy"] * result["test_examples"])
+    chosen = f" of {result['steps_taken']:,}, the {result['chosen']}" if "chosen" in result else ""
     return (
         f"done      {name}: test accuracy {result['test_accuracy']:.2%} "
         f"({right:,} of {result['test_examples']:,}), loss {result['test_loss']:.4f}, "
-        f"step {result['step']:,}, seed {result['seed']}, {duration(result['seconds'])}; {workdir}"
+        f"step {result['step']:,}{chosen}, seed {result['seed']}, {duration(result['seconds'])}; {workdir}"
     )

@@ -145,6 +145,7 @@ def create(
     params: Any,
     rates: Sequence[Rate] = (),
     trained: Callable[[Any], Any] = lambda tree: tree,
+    decay: optax.GradientTransformation | None = None,
 ) -> optax.GradientTransformation:
     """Builds the chain.
 
@@ -160,12 +161,14 @@ def create(
         params: the parameters, or their shapes.
         rates: from `rate_factors`.
         trained: takes the part of a tree that is trained; the chain is for that part alone.
+        decay: in the place of weight decay; None for that itself.
 
     Raises:
         ConfigError: a pattern matches no parameter.
     """
     decayed = parameters.match(params, optimizer.decayed, "optimizer.decayed")
-    decay = optax.add_decayed_weights(optimizer.weight_decay, mask=trained(decayed))
+    if decay is None:
+        decay = optax.add_decayed_weights(optimizer.weight_decay, mask=trained(decayed))
     coupling = decay_coupling(optimizer)
     if optimizer.name == "adamw":
         direction = optax.scale_by_adam(optimizer.beta1, optimizer.beta2, optimizer.epsilon)

@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 
 from resnet_jax import config as configs
 from resnet_jax import optimizer, params, sharding, step
-from resnet_jax.data import pipeline, resize, spec
-from resnet_jax.finetune import freeze
+from resnet_jax.data import mix, pipeline, resize, spec
+from resnet_jax.finetune import features, freeze, l2_sp
 from resnet_jax.models import architecture
 from resnet_jax.native import backend as native
 from resnet_jax.native.backend import Backend
@@ -74,7 +74,8 @@ def make(
     dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[config.precision]
     kernels = None if backend.lanes is None else Kernels(backend.lanes, mesh)
     channels = dataset.image_shape[-1]
-    model = architecture.build(config.model, dataset.num_classes, dtype, kernels, channels)
+    outputs = mix.union(config, dataset)
+    model = architecture.build(config.model, outputs.num_classes, dtype, kernels, channels)
     image_shape = resize.shape(dataset.image_shape, config.data.resize)
     shapes = jax.eval_shape(lambda: step.init_variables(model, 0, image_shape))
     shapes, batch_stats = shapes["params"], shapes["batch_stats"]
@@ -86,14 +87,17 @@ def make(
             model = model.clone(options=options)
         else:
             frozen = dataclasses.replace(frozen, norms=frozenset())
+    if config.finetune.cache_features:
+        features.check_network(model, frozen, shapes, batch_stats, dataset.image_shape)
     trained = functools.partial(step.trained, frozen)
     steps = configs.num_steps(config)
     schedule = optimizer.schedule(config.optimizer, steps)
     rates = optimizer.rate_factors(config)
+    decay = l2_sp.decay(config, shapes, trained)
     recipe = Recipe(
         model=model,
-        optimizer=optimizer.create(config.optimizer, schedule, shapes, rates, trained),
-        batches=pipeline.Batches.create(dataset, config.augment, mesh, size=config.data.resize),
+        optimizer=optimizer.create(config.optimizer, schedule, shapes, rates, trained, decay),
+        batches=pipeline.Batches.create(outputs, config.augment, mesh, size=config.data.resize),
         batch_size=config.batch_size,
         accumulation=config.accumulation,
         label_smoothing=config.label_smoothing,

@@ -74,6 +74,8 @@ def compile_probe(
                 rngs={"dropout": jax.random.fold_in(key, jnp.uint32(0))},
             )
             losses = cross_entropy(logits, labels, recipe.label_smoothing)
+            if recipe.teacher is not None:
+                losses = recipe.teacher.losses(losses, logits, examples, images)
             return losses.mean(), updated.get(COLLECTION, {})
 
         gradients, seen = jax.grad(loss, has_aux=True)(state.params)

@@ -7,6 +7,8 @@ from ml_collections import ConfigDict
 
 from resnet_jax import config as configs
 from resnet_jax import evaluate, step
+from resnet_jax.finetune import distill, features
+from resnet_jax.finetune.features import FeatureBatches
 from resnet_jax.plan import Plan
 from resnet_jax.step import Steps
 
@@ -20,21 +22,33 @@ class Programs:
         steps: the training steps.
         evaluate: `(variables, examples) -> Metrics`, of the validation images.
         test: the same of the test images, with what is correct.
+        cache: `(variables, examples) -> examples` of features, on which `steps` and `evaluate` then
+            work; None where they work on images.
     """
 
     plan: Plan
     steps: Steps
     evaluate: Callable
     test: Callable
+    cache: Callable | None = None
 
     @classmethod
     def create(cls, run: Plan) -> "Programs":
-        """Prepares what is compiled at its first call."""
-        how = (run.recipe.model, run.recipe.batches, run.config.eval_batch_size)
-        evaluation, test = evaluate.compile_evaluation(*how), evaluate.compile_correctness(*how)
+        """Prepares what is compiled at its first call.
+
+        Raises:
+            ConfigError: there is no such teacher, or it does not fit.
+        """
+        run = dataclasses.replace(run, recipe=distill.with_teacher(run))
+        recipe, size, cache = run.recipe, run.config.eval_batch_size, None
+        test = evaluate.compile_correctness(recipe.model, recipe.batches, size)
+        if run.config.finetune.cache_features:
+            cache = features.compile_cache(recipe.model, recipe.batches, size)
+            recipe = dataclasses.replace(recipe, batches=FeatureBatches.of(recipe.batches))
+        evaluation = evaluate.compile_evaluation(recipe.model, recipe.batches, size)
         # A copy: whoever changes the config afterwards would change what it is compared with.
         run = dataclasses.replace(run, config=run.config.copy_and_resolve_references())
-        return cls(run, step.compile_steps(run.recipe), evaluation, test)
+        return cls(run, step.compile_steps(recipe), evaluation, test, cache)
 
     def of(self, config: ConfigDict) -> "Programs":
         """The same for `config`, which may differ in its seed only."""

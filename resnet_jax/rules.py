@@ -67,6 +67,11 @@ def _number(low: float, high: float = MAX_FLOAT32, *, open_low: bool = False) ->
     return Rule(f"a number {limit} and below {high:g}", accepts)
 
 
+_SHARE = Rule(
+    "a number above 0 and at most 1", lambda v: (_is_int(v) or isinstance(v, float)) and 0 < v <= 1
+)
+
+
 def _choice(*choices: str, optional: bool = False) -> Rule:
     return Rule("one of " + ", ".join(choices), lambda v: v in choices, optional)
 
@@ -91,7 +96,7 @@ def _is_pairs(v: Any, second: type | UnionType) -> bool:
         and len(x) == 2
         and isinstance(x[0], str)
         and isinstance(x[1], second)
-        and not isinstance(x[1], bool)
+        and (second is object or not isinstance(x[1], bool))
         for x in v
     )
 
@@ -112,8 +117,20 @@ def _patterns(example: str) -> Rule:
     return Rule(f"a tuple of patterns, such as ({example},)", accepts)
 
 
+def _phases(v: Any) -> bool:
+    """Whether it is a tuple of names with (field, value) pairs."""
+    pairs = isinstance(v, tuple) and all(isinstance(x, tuple) and len(x) == 2 for x in v)
+    return (
+        pairs
+        and all(isinstance(x[0], str) and re.fullmatch(r"\w+", x[0], re.ASCII) for x in v)
+        and len({x[0] for x in v}) == len(v)
+        and all(isinstance(x[1], tuple) and all(_is_pairs((y,), object) for y in x[1]) for x in v)
+    )
+
+
 BOOLEAN = Rule("true or false", lambda v: isinstance(v, bool))
 _TEXT = Rule("text", lambda v: isinstance(v, str))
+_WORKDIR = Rule("a workdir", lambda v: isinstance(v, str) and v != "", optional=True)
 _OPTIONAL_TEXT = dataclasses.replace(_TEXT, optional=True)
 
 RULES: Mapping[str, Rule] = {
@@ -130,6 +147,7 @@ RULES: Mapping[str, Rule] = {
     "ema_decay": _number(0, 1),
     "log_every": _integer(1),
     "eval_every": _integer(1, optional=True),
+    "early_stopping": _integer(0),
     "tensorboard": BOOLEAN,
     "profile": BOOLEAN,
     "data.name": _choice(*spec.names(), spec.NONE),
@@ -137,6 +155,10 @@ RULES: Mapping[str, Rule] = {
     "data.prepare": BOOLEAN,
     "data.validation": _integer(0),
     "data.resize": _integer(1, MAX_PIXELS, optional=True),
+    "data.fraction": _SHARE,
+    "data.fraction_seed": _integer(0, 2**32 - 1),
+    "data.mix": _choice(*spec.names(), optional=True),
+    "data.mix_fraction": _SHARE,
     "data.placement": _choice("device"),
     "model.design": _choice(*designs.DESIGNS),
     "model.branch": _OPTIONAL_TEXT,
@@ -214,13 +236,21 @@ RULES: Mapping[str, Rule] = {
     ),
     "optimizer.clip_norm": _number(0),
     "optimizer.adaptive_clip": _number(0),
-    "finetune.init_from": Rule(
-        "a workdir", lambda v: isinstance(v, str) and v != "", optional=True
-    ),
+    "finetune.init_from": _WORKDIR,
     "finetune.reinit": _patterns("'head'"),
     "finetune.drop": _patterns("'stage4'"),
     "finetune.freeze": _patterns("'stem','stage1'"),
     "finetune.frozen_norms": _choice("running", "batch"),
+    "finetune.cache_features": BOOLEAN,
+    "finetune.l2_sp": _number(0),
+    "finetune.teacher": _WORKDIR,
+    "finetune.teacher_temperature": _number(0, open_low=True),
+    "finetune.teacher_weight": _SHARE,
+    "finetune.phases": Rule(
+        "a tuple of (name, ((field, value), ...)) pairs with different names of letters and digits, "
+        "such as (('head',(('num_epochs',5.0),)),)",
+        _phases,
+    ),
     "probe.every": _integer(0),
     "checkpoint.every": _integer(1),
     "checkpoint.keep": _integer(1),

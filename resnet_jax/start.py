@@ -51,7 +51,7 @@ def dataset(config: ConfigDict, workdir: Path) -> Dataset:
         return spec.get(config.data.name)
     if "data" in files.read_versions(workdir):
         return files.stored_dataset(workdir, config)
-    found, own = source.find(config.finetune.init_from), spec.get(config.data.name)
+    found, own = source.find(config.finetune.init_from, workdir), spec.get(config.data.name)
     if found.mean is None or found.std is None:
         return own
     if len(found.mean) != own.image_shape[-1]:
@@ -102,7 +102,7 @@ def _fresh(run: Plan, workdir: Path) -> TrainState:
     recipe, seed, image_shape = run.recipe, run.config.seed, run.image_shape
     finetune, account, variables = run.config.finetune, None, None
     if finetune.init_from is not None:
-        found = source.find(finetune.init_from)
+        found = source.find(finetune.init_from, workdir)
         initial = step.init_variables(recipe.model, seed, image_shape)
         weights = source.read(found)
         variables, account = load.combine(initial, weights, finetune.reinit, finetune.drop)

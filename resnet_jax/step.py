@@ -15,6 +15,7 @@ from resnet_jax import params as parameters
 from resnet_jax import rng, sharding
 from resnet_jax.data.pipeline import Batches, DeviceExamples
 from resnet_jax.finetune.freeze import Frozen
+from resnet_jax.finetune.teacher import Teacher
 from resnet_jax.metrics import Metrics
 from resnet_jax.models import initial_values
 
@@ -58,6 +59,7 @@ class Recipe:
         label_smoothing: share of the target spread over all classes.
         ema_decay: per step, at most: (1 + step) / (10 + step) while that is less; 0 for no average.
         frozen: what is not trained; None for nothing.
+        teacher: whose outputs are learned too; None for none.
     """
 
     model: nn.Module
@@ -68,6 +70,7 @@ class Recipe:
     label_smoothing: float = 0.0
     ema_decay: float = 0.0
     frozen: Frozen | None = None
+    teacher: Teacher | None = None
 
     def split(self, params: Any) -> tuple[Any, Any]:
         """The parameters that are trained, and the frozen ones."""
@@ -198,6 +201,8 @@ def _gradients(
             rngs={"dropout": jax.random.fold_in(layer_key, number)},
         )
         losses = cross_entropy(logits, labels, recipe.label_smoothing)
+        if recipe.teacher is not None:
+            losses = recipe.teacher.losses(losses, logits, examples, images)
         metrics = Metrics.of_batch(losses, logits, labels)
         return losses.mean(), (updated.get("batch_stats", batch_stats), metrics)
 

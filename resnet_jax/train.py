@@ -14,18 +14,22 @@ from ml_collections import ConfigDict
 from resnet_jax import (
     checkpoint,
     console,
+    inputs,
     interrupt,
     plan,
     probes,
     profile,
     sharding,
     start,
+    step,
     writer,
 )
 from resnet_jax import config as configs
 from resnet_jax import workdir as files
-from resnet_jax.data import pipeline, source, spec
-from resnet_jax.errors import DataError, NonFiniteError, Stopped
+from resnet_jax.data import pipeline
+from resnet_jax.early_stopping import Patience
+from resnet_jax.errors import NonFiniteError, Stopped
+from resnet_jax.finetune import sequence
 from resnet_jax.metrics import Metrics
 from resnet_jax.native import coverage
 from resnet_jax.programs import Programs
@@ -42,6 +46,8 @@ def train_and_evaluate(
 ) -> dict[str, Any]:
     """Trains, or continues, the run of `config` in `workdir`, and evaluates the test images once.
 
+    With `finetune.phases` it does so for each phase, and returns the result of the last.
+
     Args:
         config: fields as in `configs/default.py`.
         workdir: made if missing; see the README for what it will hold.
@@ -57,19 +63,22 @@ def train_and_evaluate(
     Raises:
         UserError: one of `errors.py`; what was saved before stays valid.
     """
-    if programs is None:
-        configs.validate(config)
-        dataset = start.dataset(config, workdir)
-        programs = Programs.create(plan.make(config, devices, dataset))
-    programs = programs.of(config)
-    run = programs.plan
+    configs.validate(config)
+    if config.finetune.phases:
+        one = functools.partial(train_and_evaluate, devices=devices, settings=settings, watch=watch)
+        return sequence.run(config, workdir, devices, one)
     files.check_claim(workdir, config)
     finished = files.read_result(workdir)
     if finished is not None:
         print(f"{workdir} has finished; its result again:")
         print(console.describe_result(finished, console.network_name(config.model), workdir))
         return finished
-    _ensure_data(config, run.dataset)
+    if programs is None:
+        dataset = start.dataset(config, workdir)
+        programs = Programs.create(plan.make(config, devices, dataset))
+    programs = programs.of(config)
+    run = programs.plan
+    inputs.ensure(config, run.dataset)
     files.claim(workdir, config)
     for line in console.describe(config, run.dataset, run.parameters, run.devices):
         print(line)
@@ -84,18 +93,6 @@ def train_and_evaluate(
         checkpoints.close()
     print(console.describe_result(result, console.network_name(config.model), workdir), flush=True)
     return result
-
-
-def _ensure_data(config: ConfigDict, dataset: spec.Dataset) -> None:
-    """Checks that the data set is there, or prepares it if the config says so."""
-    try:
-        source.check(dataset, config.data.dir)
-    except DataError:
-        if not config.data.prepare:
-            raise
-        from resnet_jax.data import prepare  # imports TFDS, which a prepared run can do without
-
-        prepare.prepare(dataset, source.data_dir(config.data.dir))
 
 
 class _Run:
@@ -115,35 +112,20 @@ class _Run:
         self._workdir = workdir
         self._checkpoints = checkpoints
         self._mesh = run.recipe.batches.mesh
-        examples = source.load(run.dataset, "train", config.data.dir)
-        # Damage to the test images is better found now than after the training.
-        self._test = source.load(run.dataset, run.dataset.test_split, config.data.dir)
-        self._record_start(examples)
-        kept, held_out = pipeline.hold_out(examples, config.data.validation)
-        self._examples = pipeline.place(kept, self._mesh)
-        self._held_out = pipeline.place(held_out, self._mesh) if len(held_out) else None
+        read = inputs.load(run, workdir)
+        self._examples, self._held_out, self._test = read.train, read.held_out, read.test
         self._eval_every = config.eval_every or max(
             1, round(configs.train_examples(config) / config.batch_size)
         )
+        self._patience = Patience(config.early_stopping, self._eval_every)
         self._began = time.perf_counter()
-
-    def _record_start(self, examples: source.Examples) -> None:
-        """Writes `versions.json`, and says what differs from the run's earlier processes.
-
-        Raises:
-            WorkdirError: the training images are others than before.
-        """
-        versions = files.versions(self._plan.devices) | {
-            "conv_backend": self._plan.backend.name,
-            "data": files.data_versions(self._plan.dataset, examples),
-        }
-        for note in files.record_versions(self._workdir, versions):
-            print(f"note      {note}")
 
     def complete(self) -> dict[str, Any]:
         """Trains to the last step, evaluates, and writes the result."""
         begun = start.begin(self._plan, self._checkpoints, self._workdir)
         state, metrics = begun.state, self._on_mesh(begun.metrics)
+        if self._programs.cache is not None:
+            self._cache_features(state)
         self._seconds_before, self._saved = begun.seconds, begun.saved
         done = int(state.step)
         self._writers = writer.create(self._workdir, done, tensorboard=self._config.tensorboard)
@@ -164,6 +146,17 @@ class _Run:
             for each in (*self._writers, *([self._probes] if self._probes else [])):
                 each.close()
 
+    def _cache_features(self, state: TrainState) -> None:
+        """Puts what the frozen body makes of the images into their place."""
+        began = time.perf_counter()
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        self._examples = self._programs.cache(variables, self._examples)
+        if self._held_out is not None:
+            self._held_out = self._programs.cache(variables, self._held_out)
+        shape = "x".join(map(str, self._examples.images.shape[2:]))
+        taken = console.duration(time.perf_counter() - began)
+        print(f"features  {len(self._examples):,} x {shape} computed once, in {taken}", flush=True)
+
     def _train(
         self, state: TrainState, metrics: Metrics, done: int, request: interrupt.Request
     ) -> TrainState:
@@ -174,7 +167,7 @@ class _Run:
         """
         row: tuple[int, Metrics] | None = None
         previous = metrics
-        while done < self._plan.steps:
+        while done < self._plan.steps and not self._out_of_patience(done):
             if self._probes is not None:
                 self._probes.before(done, state, self._examples)
             count = self._until_next_event(done)
@@ -216,7 +209,17 @@ class _Run:
                     f"stopped by {request.name}: step {done:,} of {self._plan.steps:,} is saved in "
                     f"{self._workdir}; the same command continues"
                 )
+        if done < self._plan.steps:
+            self._progress.say(
+                f"stopped   at step {done:,}: {self._patience.evaluations} evaluations in a row were no "
+                f"better than that of step {self._checkpoints.best_step():,}"
+            )
         return state
+
+    def _out_of_patience(self, done: int) -> bool:
+        """Whether the run ends early; the best step is that on disk, which a resumed run knows too."""
+        due = self._patience.evaluations and done % self._eval_every == 0
+        return bool(due) and self._patience.is_over(done, self._checkpoints.best_step())
 
     def _until_next_event(self, done: int) -> int:
         """Steps to dispatch at once: on a CPU one, on accelerators up to the next event."""
@@ -291,6 +294,15 @@ class _Run:
         return self._seconds_before + time.perf_counter() - self._began
 
     def _finish(self, state: TrainState) -> dict[str, Any]:
+        chosen = {}
+        if self._patience.evaluations:
+            chosen = {
+                "chosen": "best by validation",
+                "validation_accuracy": self._checkpoints.best_accuracy(),
+                "steps_taken": int(state.step),
+            }
+            shapes = step.state_shapes(self._plan.recipe, self._plan.dataset.image_shape)
+            state, _ = self._checkpoints.restore(shapes, self._checkpoints.best_step())
         test = pipeline.place(self._test, self._mesh)
         metrics, correct = self._programs.test(state.evaluated(), test)
         row = self._row(int(state.step), "test", metrics)
@@ -304,6 +316,7 @@ class _Run:
             "state_sha256": checkpoint.sha256(state),
             "seconds": self._seconds(),
             "images_per_second": self._progress.images_per_second(),
+            **chosen,
         }
         files.write_correct(self._workdir, np.asarray(correct))
         files.write_json(self._workdir / files.RESULT, result)

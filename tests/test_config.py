@@ -38,12 +38,17 @@ VALUES = {
     "ema_decay": OPEN_UNIT,
     "log_every": COUNT,
     "eval_every": COUNT,
+    "early_stopping": ([0, 1, INT_MAX], [-1, INT_MAX + 1]),
     "tensorboard": BOOLEAN,
     "data.name": ([*spec.names(), spec.NONE], ["mnist", "", "CIFAR10"]),
     "data.dir": (["/data", "~"], [""]),
     "data.prepare": BOOLEAN,
     "data.validation": ([0, 1, INT_MAX], [-1, INT_MAX + 1]),
     "data.resize": ([1, 4096], [0, -1, 4097]),
+    "data.fraction": ([1e-9, 0.5, 1, 1.0], [0, 0.0, -0.1, 1.001, 2, math.nan, math.inf]),
+    "data.fraction_seed": ([0, 2**32 - 1], [-1, 2**32]),
+    "data.mix": (spec.names(), ["mnist", "", spec.NONE]),
+    "data.mix_fraction": ([1e-9, 0.5, 1, 1.0], [0, 0.0, -0.1, 1.001, 2, math.nan]),
     "data.placement": (["device"], ["host", ""]),
     "model.design": (["original", "fixup"], ["resnet", ""]),
     "model.init": ([(), ((".*", "fill(0)"),)], [("head",), ((".*", 0),), ((".*",),)]),
@@ -103,6 +108,15 @@ VALUES = {
     "finetune.drop": ([(), ("stage4",)], ["head", (1,), ("",)]),
     "finetune.freeze": ([(), ("stem", "all_but_head")], ["head", (1,), ("",)]),
     "finetune.frozen_norms": (["running", "batch"], ["train", ""]),
+    "finetune.cache_features": BOOLEAN,
+    "finetune.l2_sp": NOT_NEGATIVE,
+    "finetune.teacher": (["runs/a"], [1, ""]),
+    "finetune.teacher_temperature": POSITIVE,
+    "finetune.teacher_weight": ([1e-9, 0.5, 1], [0, 0.0, -0.1, 1.001, math.nan]),
+    "finetune.phases": (
+        [(), (("head", ()), ("all", (("num_epochs", 5.0), ("tensorboard", True))))],
+        ["head", ("head",), (("head",),), (("a b", ()),), (("a", ()), ("a", ())), (("a", ("b",)),)],
+    ),
     "probe.every": ([0, 1, INT_MAX], [-1, INT_MAX + 1]),
     "checkpoint.every": COUNT,
     "checkpoint.keep": COUNT,
@@ -308,7 +322,7 @@ def test_a_config_that_lacks_fields_is_refused_with_their_names():
     config = default.get_config()
     del config.seed
     assert "the config lacks seed;" in message(config)
-    assert "seed, num_epochs, num_steps and 76 more fields" in message(ConfigDict())
+    assert "seed, num_epochs, num_steps and 87 more fields" in message(ConfigDict())
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4, 6, 8])

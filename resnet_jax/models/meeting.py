@@ -8,6 +8,9 @@ from resnet_jax.errors import ConfigError
 COLLECTION = "intermediates"
 """Flax's collection for what is looked at; unless it is mutable, nothing is kept or computed."""
 
+FEATURES = "features"
+"""The name, in that collection, of what a network has behind global pooling: float32 [B, F]."""
+
 
 class Meeting(nn.Module):
     """Gives shortcut and branch back as they are; records them for `probes.py`."""

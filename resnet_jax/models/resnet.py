@@ -7,7 +7,7 @@ from flax import linen as nn
 from resnet_jax.models import head, initializers, plugins
 from resnet_jax.models.initial_values import InitialRule
 from resnet_jax.models.layers import ConvSpec, LayerOptions
-from resnet_jax.models.meeting import COLLECTION
+from resnet_jax.models.meeting import COLLECTION, FEATURES
 from resnet_jax.models.remat import recomputed
 from resnet_jax.models.sequence import Layers
 from resnet_jax.models.unit import Unit, UnitSpec
@@ -102,7 +102,8 @@ class ResNet(nn.Module):
         """Computes logits.
 
         Args:
-            images: float32 [B, H, W, C], normalised.
+            images: float32 [B, H, W, C], normalised; or [B, F], what the network made of them
+                before (`features` in the collection of `meeting.py`), for the head alone.
             train: use the batch's statistics, update the running ones (collection `batch_stats`,
                 to be passed as mutable) and drop out (random key `dropout`).
 
@@ -110,13 +111,16 @@ class ResNet(nn.Module):
             float32 [B, num_classes].
         """
         options, total = self.options, sum(map(len, self.stages))
-        x = images.astype(options.dtype)
-        x = TokenLayers(self.stem, self.stem_convs, options, 0, total, name="stem")(x, train)
-        for number, units in enumerate(self.stages, 1):
-            x = Stage(units, options, self.unit, name=f"stage{number}")(x, train)
-        x = TokenLayers(self.final, (), options, total, total, self.beta, name="final")(x, train)
-        # The mean and the head are float32 in every precision: a loss in bfloat16 has 8 bits.
-        features = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+        features = images
+        if images.ndim == 4:
+            x = images.astype(options.dtype)
+            x = TokenLayers(self.stem, self.stem_convs, options, 0, total, name="stem")(x, train)
+            for number, units in enumerate(self.stages, 1):
+                x = Stage(units, options, self.unit, name=f"stage{number}")(x, train)
+            final = TokenLayers(self.final, (), options, total, total, self.beta, name="final")
+            # The mean and the head are float32 in every precision: a loss in bfloat16 has 8 bits.
+            features = jnp.mean(final(x, train).astype(jnp.float32), axis=(1, 2))
+            self.sow(COLLECTION, FEATURES, features)
         features = head.apply(self.head, features, options, train=train)
         last = nn.Dense(self.num_classes, kernel_init=initializers.head_normal, name="head")
         return last(features)
