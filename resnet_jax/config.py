@@ -10,7 +10,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from resnet_jax.data import augment, spec
+from resnet_jax.data import augment, spec, views
+from resnet_jax.data.spec import Dataset
 from resnet_jax.errors import ConfigError
 from resnet_jax.models import architecture, places, plugins
 from resnet_jax.optimizer import rate_factors
@@ -59,18 +60,24 @@ def check_names(config: ConfigDict) -> None:
         )
 
 
-def validate(config: ConfigDict) -> None:
+def validate(config: ConfigDict, dataset: Dataset | None = None) -> None:
     """Checks a whole config.
+
+    Args:
+        config: fields as in `configs/default.py`.
+        dataset: that of the config if None.
 
     Raises:
         ConfigError: the first thing that is wrong: the field, its value and what to type.
+        DataError: its data set is a directory, which is not what it should be.
     """
     check_names(config)
     for field, value in flatten(config).items():
         rule = RULES[field]
         if not (rule.accepts(value) if value is not None else rule.optional):
             raise ConfigError(f"config.{field}={value!r}: expected {expected(field)}")
-    _check_data(config)
+    dataset = spec.of(config.data) if dataset is None else dataset
+    _check_data(config, dataset)
     _check_optimizer(config.optimizer)
     if config.batch_size % config.accumulation:
         raise ConfigError(
@@ -82,8 +89,8 @@ def validate(config: ConfigDict) -> None:
             "config.model.bottleneck_width is set but the units are basic; "
             "add --config.model.bottleneck=true or leave it unset"
         )
-    dataset = spec.get(config.data.name)
     augment.parse(config.augment, dataset.image_shape)
+    views.parse(config.eval_augment, dataset.image_shape)
     channels = dataset.image_shape[-1]
     network = architecture.build(config.model, dataset.num_classes, channels=channels)
     places.check_batch(network, channels, config.batch_size // config.accumulation)
@@ -92,20 +99,24 @@ def validate(config: ConfigDict) -> None:
         plugins.check(network, dataset.image_shape)
 
 
-def _check_data(config: ConfigDict) -> None:
-    dataset = spec.get(config.data.name)
+def _check_data(config: ConfigDict, dataset: Dataset) -> None:
     images = dataset.splits["train"]
     if config.data.validation >= images:
         raise ConfigError(
             f"config.data.validation={config.data.validation} leaves nothing to train on; "
             f"{dataset.name} has {images} training images"
         )
+    if config.data.image_size is not None and config.data.name != spec.FOLDER:
+        raise ConfigError(
+            f"config.data.image_size is set but config.data.name={config.data.name!r} has images of "
+            f"one size; leave it unset, or write --config.data.name={spec.FOLDER}"
+        )
     if config.eval_every is not None and not config.data.validation:
         raise ConfigError(
             "config.eval_every is set but no images are held out; "
             "add, say, --config.data.validation=5000, or leave it unset"
         )
-    shown = num_steps(config) * config.batch_size
+    shown = num_steps(config, dataset) * config.batch_size
     if shown >= MAX_POSITIONS:
         length = "num_epochs" if config.num_steps is None else "num_steps"
         raise ConfigError(
@@ -153,16 +164,17 @@ def check_devices(config: ConfigDict, devices: int) -> None:
         )
 
 
-def train_examples(config: ConfigDict) -> int:
+def train_examples(config: ConfigDict, dataset: Dataset | None = None) -> int:
     """Images that a run trains on, those held out for validation taken off."""
-    return spec.get(config.data.name).splits["train"] - config.data.validation
+    dataset = spec.of(config.data) if dataset is None else dataset
+    return dataset.splits["train"] - config.data.validation
 
 
-def num_steps(config: ConfigDict) -> int:
+def num_steps(config: ConfigDict, dataset: Dataset | None = None) -> int:
     """Steps of the run: `num_steps`, else `num_epochs` in steps, at least 1."""
     if config.num_steps is not None:
         return config.num_steps
-    return max(1, round(config.num_epochs * train_examples(config) / config.batch_size))
+    return max(1, round(config.num_epochs * train_examples(config, dataset) / config.batch_size))
 
 
 def to_json(config: ConfigDict) -> str:

@@ -149,8 +149,9 @@ class Progress:
 def describe_result(result: dict[str, Any], name: str, workdir: Any) -> str:
     """One clear line on how the run ended."""
     right = round(result["test_accuracy"] * result["test_examples"])
+    views = f" over views '{result['eval_augment']}'" if result.get("eval_augment") else ""
     return (
-        f"done      {name}: test accuracy {result['test_accuracy']:.2%} "
+        f"done      {name}: test accuracy {result['test_accuracy']:.2%}{views} "
         f"({right:,} of {result['test_examples']:,}), loss {result['test_loss']:.4f}, "
         f"step {result['step']:,}, seed {result['seed']}, {duration(result['seconds'])}; {workdir}"
     )

@@ -61,11 +61,11 @@ def make(
     Raises:
         ConfigError: see `config.validate`; or the devices do not divide the batch.
     """
-    configs.validate(config)
+    configs.validate(config, dataset)
+    dataset = spec.of(config.data) if dataset is None else dataset
     backend = native.choose(config)
     mesh = sharding.make_mesh(devices)
     configs.check_devices(config, mesh.devices.size)
-    dataset = spec.get(config.data.name) if dataset is None else dataset
     dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[config.precision]
     kernels = None if backend.lanes is None else Kernels(backend.lanes, mesh)
     channels = dataset.image_shape[-1]
@@ -81,13 +81,15 @@ def make(
         else:
             frozen = dataclasses.replace(frozen, norms=frozenset())
     trained = functools.partial(step.trained, frozen)
-    steps = configs.num_steps(config)
+    steps = configs.num_steps(config, dataset)
     schedule = optimizer.schedule(config.optimizer, steps)
     rates = optimizer.rate_factors(config)
     recipe = Recipe(
         model=model,
         optimizer=optimizer.create(config.optimizer, schedule, shapes, rates, trained),
-        batches=pipeline.Batches.create(dataset, config.augment, mesh),
+        batches=pipeline.Batches.create(
+            dataset, config.augment, mesh, eval_augment=config.eval_augment
+        ),
         batch_size=config.batch_size,
         accumulation=config.accumulation,
         label_smoothing=config.label_smoothing,

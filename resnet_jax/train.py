@@ -72,6 +72,8 @@ def train_and_evaluate(
     files.claim(workdir, config)
     for line in console.describe(config, run.dataset, run.parameters, run.devices):
         print(line)
+    for note in run.dataset.notes:
+        print(f"note      {note}")
     print(f"conv      {run.backend}")
     if settings:
         print(f"settings  {', '.join(settings)}")
@@ -303,6 +305,7 @@ class _Run:
             "state_sha256": checkpoint.sha256(state),
             "seconds": self._seconds(),
             "images_per_second": self._progress.images_per_second(),
+            "eval_augment": self._config.eval_augment,
         }
         files.write_correct(self._workdir, np.asarray(correct))
         files.write_json(self._workdir / files.RESULT, result)

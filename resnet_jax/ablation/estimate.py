@@ -123,7 +123,7 @@ def networks(sweep: Sweep) -> dict[str, Network]:
 
 def network(config: ConfigDict) -> Network:
     """The network of a config, traced and never computed."""
-    dataset = spec.get(config.data.name)
+    dataset = spec.of(config.data)
     model = architecture.build(config.model, dataset.num_classes)
     variables = jax.eval_shape(lambda: step.init_variables(model, 0, dataset.image_shape))
     images = jax.ShapeDtypeStruct((1, *dataset.image_shape), jnp.float32)
