@@ -26,7 +26,11 @@ def get_config() -> ConfigDict:
     config.conv_backend = "auto"  # convolutions on a CPU: auto, native where it can be built | xla
     # | native; not part of the model: parameters and checkpoints are the same
     config.augment = "crop(4) flip"  # tokens, left to right: crop(pixels, zero | reflect) | flip |
-    # cutout(pixels); "" for none
+    # cutout(pixels) | erase(probability, smallest, largest) | rotate(degrees) | translate(share) |
+    # shear(share) | zoom(share) | jitter(strength) | randaugment(operations, magnitude) |
+    # mixup(alpha, probability) | cutmix(alpha, probability); "" for none; docs/augmentation.md
+    config.eval_augment = ""  # views of an image whose probabilities an evaluation averages: flip |
+    # crops(count, pixels); "" for the image alone
     config.label_smoothing = 0.0  # share of the target spread over all classes
     config.ema_decay = 0.0  # per step, of an average of parameters and statistics that is evaluated
     # instead of the last ones; at most (1 + step) / (10 + step); 0: none
@@ -39,9 +43,10 @@ def get_config() -> ConfigDict:
     config.profile = False  # trace some steps into WORKDIR/profile and print what costs most
 
     config.data = data = ConfigDict()
-    data.name = "cifar10"  # a file of resnet_jax/data/datasets | none, of weights from elsewhere
+    data.name = "cifar10"  # a file of resnet_jax/data/datasets | folder, images of your own in
+    # data.dir (docs/folder.md) | none, of weights from elsewhere
     data.dir = placeholder(str)  # TFDS's data_dir, which contains cifar10/3.0.2; unset:
-    # TFDS_DATA_DIR, else TFDS's own default
+    # TFDS_DATA_DIR, else TFDS's own default; of a folder: what contains train/CLASS/*.png or *.jpg
     data.prepare = False  # download and prepare the data set if it is missing
     data.validation = 0  # images held out of `train`, the same ones for every seed; 0: train on all
     data.resize = placeholder(int)  # pixels, height and width of the images that the network sees:
@@ -52,6 +57,9 @@ def get_config() -> ConfigDict:
     # classes of their own behind those of data.name; unset: none
     data.mix_fraction = 1.0  # share of its images, of each class alike
     data.placement = "device"  # where the images are: device, decoded, in device memory
+    data.image_size = placeholder(int)  # of a folder: pixels, to which images are resized and cut
+    data.test_fraction = 0.2  # of a folder without test/: share of each class that is for testing
+    data.broken = 0.01  # of a folder: share of images that may be unreadable; they are left out
 
     config.model = model = ConfigDict()
     model.design = "original"  # a row of resnet_jax/models/designs.py: original | bn_after_add |

@@ -52,7 +52,7 @@ def entries(config: ConfigDict) -> Iterator[Entry]:
         with_design = ConfigDict(config.to_dict())
         with_design.model.design = name
         network = _network(with_design)
-        image_shape = spec.get(config.data.name).image_shape
+        image_shape = spec.of(config.data).image_shape
         shapes = jax.eval_shape(lambda n=network, s=image_shape: step.init_variables(n, 0, s))
         yield Entry(
             name,
@@ -120,7 +120,7 @@ def write_gallery(config: ConfigDict, folder: Path) -> list[Path]:
 
 
 def _network(config: ConfigDict) -> ResNet:
-    return architecture.build(config.model, spec.get(config.data.name).num_classes)
+    return architecture.build(config.model, spec.of(config.data).num_classes)
 
 
 def shown_units(network: ResNet, channels: int = 3) -> list[tuple[str, UnitSpec, int]]:

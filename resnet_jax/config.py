@@ -11,7 +11,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from resnet_jax import early_stopping
-from resnet_jax.data import augment, fraction, mix, resize, spec
+from resnet_jax.data import augment, fraction, mix, resize, spec, views
+from resnet_jax.data.spec import Dataset
 from resnet_jax.errors import ConfigError
 from resnet_jax.finetune import features, l2_sp, phases
 from resnet_jax.models import architecture, places, plugins
@@ -88,18 +89,24 @@ def check_names(config: ConfigDict) -> None:
         )
 
 
-def validate(config: ConfigDict) -> None:
+def validate(config: ConfigDict, dataset: Dataset | None = None) -> None:
     """Checks a whole config.
+
+    Args:
+        config: fields as in `configs/default.py`.
+        dataset: that of the config if None.
 
     Raises:
         ConfigError: the first thing that is wrong: the field, its value and what to type.
+        DataError: its data set is a directory, which is not what it should be.
     """
     check_names(config)
     for field, value in flatten(config).items():
         rule = RULES[field]
         if not (rule.accepts(value) if value is not None else rule.optional):
             raise ConfigError(f"config.{field}={value!r}: expected {expected(field)}")
-    _check_data(config)
+    dataset = spec.of(config.data) if dataset is None else dataset
+    _check_data(config, dataset)
     _check_optimizer(config.optimizer)
     if config.batch_size % config.accumulation:
         raise ConfigError(
@@ -111,8 +118,8 @@ def validate(config: ConfigDict) -> None:
             "config.model.bottleneck_width is set but the units are basic; "
             "add --config.model.bottleneck=true or leave it unset"
         )
-    dataset = spec.get(config.data.name)
     augment.parse(config.augment, dataset.image_shape)
+    views.parse(config.eval_augment, dataset.image_shape)
     channels = dataset.image_shape[-1]
     network = architecture.build(config.model, dataset.num_classes, channels=channels)
     places.check_batch(network, channels, config.batch_size // config.accumulation)
@@ -126,8 +133,7 @@ def validate(config: ConfigDict) -> None:
         validate(phase)
 
 
-def _check_data(config: ConfigDict) -> None:
-    dataset = spec.get(config.data.name)
+def _check_data(config: ConfigDict, dataset: Dataset) -> None:
     images = dataset.splits["train"]
     if config.data.validation >= images:
         raise ConfigError(
@@ -135,15 +141,21 @@ def _check_data(config: ConfigDict) -> None:
             f"{dataset.name} has {images} training images"
         )
     mix.check(config)
-    if (own := _own_examples(config)) < dataset.num_classes and config.data.fraction < 1:
+    own = _own_examples(config, dataset)
+    if own < dataset.num_classes and config.data.fraction < 1:
         raise ConfigError(fraction.too_few(config.data.fraction, own, dataset.num_classes))
+    if config.data.image_size is not None and config.data.name != spec.FOLDER:
+        raise ConfigError(
+            f"config.data.image_size is set but config.data.name={config.data.name!r} has images of "
+            f"one size; leave it unset, or write --config.data.name={spec.FOLDER}"
+        )
     if config.eval_every is not None and not config.data.validation:
         raise ConfigError(
             "config.eval_every is set but no images are held out; "
             "add, say, --config.data.validation=5000, or leave it unset"
         )
     early_stopping.check(config)
-    shown = num_steps(config) * config.batch_size
+    shown = num_steps(config, dataset) * config.batch_size
     if shown >= MAX_POSITIONS:
         length = "num_epochs" if config.num_steps is None else "num_steps"
         raise ConfigError(
@@ -191,22 +203,23 @@ def check_devices(config: ConfigDict, devices: int) -> None:
         )
 
 
-def train_examples(config: ConfigDict) -> int:
+def train_examples(config: ConfigDict, dataset: Dataset | None = None) -> int:
     """Images that a run trains on."""
-    return _own_examples(config) + mix.size(config)
+    return _own_examples(config, dataset) + mix.size(config)
 
 
-def _own_examples(config: ConfigDict) -> int:
+def _own_examples(config: ConfigDict, dataset: Dataset | None) -> int:
     """Those of `data.name`: a fraction of what is not held out for validation."""
-    kept = spec.get(config.data.name).splits["train"] - config.data.validation
+    dataset = spec.of(config.data) if dataset is None else dataset
+    kept = dataset.splits["train"] - config.data.validation
     return fraction.size(kept, config.data.fraction)
 
 
-def num_steps(config: ConfigDict) -> int:
+def num_steps(config: ConfigDict, dataset: Dataset | None = None) -> int:
     """Steps of the run: `num_steps`, else `num_epochs` in steps, at least 1."""
     if config.num_steps is not None:
         return config.num_steps
-    return max(1, round(config.num_epochs * train_examples(config) / config.batch_size))
+    return max(1, round(config.num_epochs * train_examples(config, dataset) / config.batch_size))
 
 
 def to_json(config: ConfigDict) -> str:

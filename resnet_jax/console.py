@@ -41,7 +41,7 @@ def describe(config: ConfigDict, dataset: Dataset, parameters: int, devices: lis
     """The resolved recipe in a few lines."""
     model, recipe = config.model, config.optimizer
     design = architecture.resolve_design(model)
-    steps, examples = configs.num_steps(config), configs.train_examples(config)
+    steps, examples = configs.num_steps(config, dataset), configs.train_examples(config, dataset)
     nesterov = " Nesterov" if recipe.nesterov else ""
     how = f"{recipe.name}{nesterov}, " + (
         f"momentum {recipe.momentum:g}, " if recipe.name == "sgd" else ""
@@ -166,8 +166,9 @@ def describe_result(result: dict[str, Any], name: str, workdir: Any) -> str:
     """One clear line on how the run ended."""
     right = round(result["test_accuracy"] * result["test_examples"])
     chosen = f" of {result['steps_taken']:,}, the {result['chosen']}" if "chosen" in result else ""
+    views = f" over views '{result['eval_augment']}'" if result.get("eval_augment") else ""
     return (
-        f"done      {name}: test accuracy {result['test_accuracy']:.2%} "
+        f"done      {name}: test accuracy {result['test_accuracy']:.2%}{views} "
         f"({right:,} of {result['test_examples']:,}), loss {result['test_loss']:.4f}, "
         f"step {result['step']:,}{chosen}, seed {result['seed']}, {duration(result['seconds'])}; {workdir}"
     )

@@ -22,10 +22,15 @@ class Metrics(clu.metrics.Collection):
         Args:
             losses: float32 [B].
             logits: float32 [B, classes].
-            labels: int32 [B].
+            labels: int32 [B]; or the share of each class, float32 [B, classes], of which a prediction
+                then counts the share of its class, as in Zhang et al. 2018 (arXiv 1710.09412).
             mask: bool [B]; false rows do not count.
         """
-        correct = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+        predicted = jnp.argmax(logits, axis=-1)
+        if labels.ndim == 2:
+            correct = jnp.take_along_axis(labels, predicted[:, None], axis=1)[:, 0]
+        else:
+            correct = (predicted == labels).astype(jnp.float32)
         return cls.single_from_model_output(loss=losses, correct=correct, mask=mask)
 
     def examples(self) -> int:

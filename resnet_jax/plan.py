@@ -66,11 +66,11 @@ def make(
     Raises:
         ConfigError: see `config.validate`; or the devices do not divide the batch.
     """
-    configs.validate(config)
+    configs.validate(config, dataset)
+    dataset = spec.of(config.data) if dataset is None else dataset
     backend = native.choose(config)
     mesh = sharding.make_mesh(devices)
     configs.check_devices(config, mesh.devices.size)
-    dataset = spec.get(config.data.name) if dataset is None else dataset
     dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[config.precision]
     kernels = None if backend.lanes is None else Kernels(backend.lanes, mesh)
     channels = dataset.image_shape[-1]
@@ -90,14 +90,16 @@ def make(
     if config.finetune.cache_features:
         features.check_network(model, frozen, shapes, batch_stats, dataset.image_shape)
     trained = functools.partial(step.trained, frozen)
-    steps = configs.num_steps(config)
+    steps = configs.num_steps(config, dataset)
     schedule = optimizer.schedule(config.optimizer, steps)
     rates = optimizer.rate_factors(config)
     decay = l2_sp.decay(config, shapes, trained)
     recipe = Recipe(
         model=model,
         optimizer=optimizer.create(config.optimizer, schedule, shapes, rates, trained, decay),
-        batches=pipeline.Batches.create(outputs, config.augment, mesh, size=config.data.resize),
+        batches=pipeline.Batches.create(
+            outputs, config.augment, mesh, config.eval_augment, size=config.data.resize
+        ),
         batch_size=config.batch_size,
         accumulation=config.accumulation,
         label_smoothing=config.label_smoothing,

@@ -23,6 +23,9 @@ MAX_POSITIONS = 2**31
 MAX_FLOAT32 = 3.4e38
 """About the largest float32, which is what rates and coefficients become."""
 
+MAX_IMAGE_SIZE = 4096
+"""Pixels: beyond what fits a device's memory in any number."""
+
 MAX_UNITS, MAX_CHANNELS = 10_000, 2**16
 """Beyond every network that fits a machine; without them a slip of the keyboard fills the memory."""
 
@@ -143,6 +146,7 @@ RULES: Mapping[str, Rule] = {
     "precision": _choice("float32", "bfloat16"),
     "conv_backend": _choice("auto", "xla", "native"),
     "augment": _TEXT,
+    "eval_augment": _TEXT,
     "label_smoothing": _number(0, 1),
     "ema_decay": _number(0, 1),
     "log_every": _integer(1),
@@ -150,7 +154,7 @@ RULES: Mapping[str, Rule] = {
     "early_stopping": _integer(0),
     "tensorboard": BOOLEAN,
     "profile": BOOLEAN,
-    "data.name": _choice(*spec.names(), spec.NONE),
+    "data.name": _choice(*spec.names(), spec.FOLDER, spec.NONE),
     "data.dir": Rule("a directory", lambda v: isinstance(v, str) and v != "", optional=True),
     "data.prepare": BOOLEAN,
     "data.validation": _integer(0),
@@ -160,6 +164,9 @@ RULES: Mapping[str, Rule] = {
     "data.mix": _choice(*spec.names(), optional=True),
     "data.mix_fraction": _SHARE,
     "data.placement": _choice("device"),
+    "data.image_size": _integer(1, MAX_IMAGE_SIZE, optional=True),
+    "data.test_fraction": _number(0, 1),
+    "data.broken": _number(0, 1),
     "model.design": _choice(*designs.DESIGNS),
     "model.branch": _OPTIONAL_TEXT,
     "model.after": _OPTIONAL_TEXT,

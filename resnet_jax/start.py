@@ -48,10 +48,10 @@ def dataset(config: ConfigDict, workdir: Path) -> Dataset:
         ConfigError: there are no such weights, or they are for images of other channels.
     """
     if config.finetune.init_from is None:
-        return spec.get(config.data.name)
+        return spec.of(config.data)
     if "data" in files.read_versions(workdir):
         return files.stored_dataset(workdir, config)
-    found, own = source.find(config.finetune.init_from, workdir), spec.get(config.data.name)
+    found, own = source.find(config.finetune.init_from, workdir), spec.of(config.data)
     if found.mean is None or found.std is None:
         return own
     if len(found.mean) != own.image_shape[-1]:

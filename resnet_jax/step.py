@@ -159,18 +159,20 @@ def state_shapes(recipe: Recipe, image_shape: tuple[int, int, int]) -> TrainStat
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
-    """Cross-entropy per example against smoothed one-hot targets.
+    """Cross-entropy per example against smoothed targets.
 
     Args:
         logits: float32 [B, classes].
-        labels: int32 [B].
+        labels: int32 [B]; or the share of each class, float32 [B, classes].
         smoothing: share of the target spread evenly over all classes (Szegedy et al. 2016, arXiv
             1512.00567, section 7).
 
     Returns:
         float32 [B].
     """
-    targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    targets = labels
+    if labels.ndim == 1:
+        targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
     return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, smoothing))
 
 
@@ -265,11 +267,14 @@ def eval_step(
 ) -> tuple[Metrics, jax.Array]:
     """Loss and accuracy over the images `start` to `start + size`, as far as they exist.
 
+    With views, those of the mean of their probabilities.
+
     Returns:
         these, and which images are classified correctly: bool [size], false for padding.
     """
     images, labels, mask = batches.evaluation(examples, start, size)
-    logits = model.apply(variables, images, train=False)
+    logits = model.apply(variables, batches.views.of(images), train=False)
+    logits = batches.views.merge(logits)
     metrics = Metrics.of_batch(cross_entropy(logits, labels), logits, labels, mask)
     return metrics, (jnp.argmax(logits, axis=-1) == labels) & mask
 

@@ -209,6 +209,21 @@ def number(low: float = -math.inf, high: float = math.inf) -> Callable[[str], fl
     return parse_number
 
 
+def within(low: float, high: float) -> Callable[[str], float]:
+    """An argument parser for numbers from `low` to `high`, both included."""
+
+    def parse_within(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise ValueError(f"is no number from {low:g} to {high:g}")
+        return value
+
+    return parse_within
+
+
 def word(*choices: str) -> Callable[[str], str]:
     """An argument parser for one of `choices`."""
 

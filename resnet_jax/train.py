@@ -82,6 +82,8 @@ def train_and_evaluate(
     files.claim(workdir, config)
     for line in console.describe(config, run.dataset, run.parameters, run.devices):
         print(line)
+    for note in run.dataset.notes:
+        print(f"note      {note}")
     print(f"conv      {run.backend}{coverage.note(run)}")
     if settings:
         print(f"settings  {', '.join(settings)}")
@@ -115,7 +117,7 @@ class _Run:
         read = inputs.load(run, workdir)
         self._examples, self._held_out, self._test = read.train, read.held_out, read.test
         self._eval_every = config.eval_every or max(
-            1, round(configs.train_examples(config) / config.batch_size)
+            1, round(configs.train_examples(config, run.dataset) / config.batch_size)
         )
         self._patience = Patience(config.early_stopping, self._eval_every)
         self._began = time.perf_counter()
@@ -317,6 +319,7 @@ class _Run:
             "seconds": self._seconds(),
             "images_per_second": self._progress.images_per_second(),
             **chosen,
+            "eval_augment": self._config.eval_augment,
         }
         files.write_correct(self._workdir, np.asarray(correct))
         files.write_json(self._workdir / files.RESULT, result)

@@ -35,9 +35,12 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tens
 
 RESULT_FIELDS = frozenset(
     ("test_accuracy", "test_loss", "test_examples", "step", "seed", "parameters")
-    + ("state_sha256", "seconds", "images_per_second")
+    + ("state_sha256", "seconds", "images_per_second", "eval_augment")
 )
 """What `result.json` holds."""
+
+_LATER_FIELDS = {"eval_augment": ""}
+"""Those that earlier versions did not write, with what their results were."""
 
 NOT_PART_OF_THE_RUN = re.compile(
     r"data\.(dir|prepare|placement)|tensorboard|checkpoint\..*|eval_batch_size|conv_backend|profile|probe\..*"
@@ -128,7 +131,9 @@ def _parsed_config(workdir: Path) -> ConfigDict:
 def _validate_stored(workdir: Path, stored: ConfigDict) -> None:
     """Imports the plugins that `stored` names; call it only when the user has named them too."""
     try:
-        config.validate(stored)
+        config.check_names(stored)
+        data = read_versions(workdir).get("data", {})
+        config.validate(stored, spec.recorded(data, stored.data))
     except ConfigError as error:
         raise WorkdirError(
             f"{workdir / CONFIG} is damaged, or of another version of resnet_jax: {error}"
@@ -209,18 +214,28 @@ def versions(devices: list[jax.Device]) -> dict[str, Any]:
 
 def data_versions(dataset: Dataset, examples: Examples) -> dict[str, Any]:
     """What identifies the training data, and what evaluation needs to repeat its preprocessing."""
-    return {
+    known = {
         "name": dataset.name,
         "train_sha256": examples.sha256(),
         "mean": list(dataset.mean),
         "std": list(dataset.std),
     }
+    if dataset.name == spec.FOLDER:  # of which no file of the code knows anything
+        known |= {
+            "image_shape": list(dataset.image_shape),
+            "class_names": list(dataset.classes),
+            "splits": dict(dataset.splits),
+            "left_out": list(dataset.left_out),
+        }
+    return known
 
 
 def stored_dataset(workdir: Path, stored: ConfigDict) -> Dataset:
     """The data set of a run, with the preprocessing that the run used, whatever the code says now."""
-    dataset = spec.get(stored.data.name)
     data = read_versions(workdir).get("data", {})
+    if (recorded := spec.recorded(data, stored.data)) is not None:
+        return recorded
+    dataset = spec.of(stored.data)
     same = {name: tuple(data[name]) for name in ("mean", "std") if name in data}
     if dataset.name == spec.NONE and {"classes", "image_shape"} <= data.keys():
         same["classes"] = tuple(map(str, range(data["classes"])))
@@ -292,6 +307,8 @@ def read_result(workdir: Path) -> dict[str, Any] | None:
         return None
     try:
         result = json.loads(path.read_text())
+        if isinstance(result, dict):
+            result = _LATER_FIELDS | result
         if not isinstance(result, dict) or not result.keys() >= RESULT_FIELDS:
             raise ValueError("not the result of a run")
         return result

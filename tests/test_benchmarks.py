@@ -4,9 +4,11 @@ import jax
 import pytest
 
 from benchmarks import tables, workloads
+from benchmarks.augment import STRINGS
 from benchmarks.networks import NETWORKS, SIZES, config_for
 from benchmarks.workloads import Workload
 from resnet_jax import plan
+from resnet_jax.data import augment
 from resnet_jax.models.architecture import stage_sizes
 
 
@@ -50,3 +52,8 @@ def test_our_side_takes_steps(constant, monkeypatch):
     step, count = workloads.ours(Workload("tiny", batch=8, backend="xla", constant=constant))
     step()
     assert count == 4 * 27 + 8 + 2 * (4 * 4 * 9 + 8) + 50
+
+
+def test_every_token_of_augment_is_timed():
+    names = {token.name for text in STRINGS for token in augment.parse(text, (32, 32, 3))}
+    assert names == set(augment.VOCABULARY)

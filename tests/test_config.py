@@ -34,13 +34,14 @@ VALUES = {
     "profile": BOOLEAN,
     "conv_backend": (["auto", "xla", "native"], ["cudnn", "Auto", ""]),
     "augment": (["", "crop(4) flip"], [0]),
+    "eval_augment": (["", "flip crops(5)"], [0]),
     "label_smoothing": OPEN_UNIT,
     "ema_decay": OPEN_UNIT,
     "log_every": COUNT,
     "eval_every": COUNT,
     "early_stopping": ([0, 1, INT_MAX], [-1, INT_MAX + 1]),
     "tensorboard": BOOLEAN,
-    "data.name": ([*spec.names(), spec.NONE], ["mnist", "", "CIFAR10"]),
+    "data.name": ([*spec.names(), spec.FOLDER, spec.NONE], ["mnist", "", "CIFAR10"]),
     "data.dir": (["/data", "~"], [""]),
     "data.prepare": BOOLEAN,
     "data.validation": ([0, 1, INT_MAX], [-1, INT_MAX + 1]),
@@ -50,6 +51,9 @@ VALUES = {
     "data.mix": (spec.names(), ["mnist", "", spec.NONE]),
     "data.mix_fraction": ([1e-9, 0.5, 1, 1.0], [0, 0.0, -0.1, 1.001, 2, math.nan]),
     "data.placement": (["device"], ["host", ""]),
+    "data.image_size": ([1, 4096], [0, 4097]),
+    "data.test_fraction": OPEN_UNIT,
+    "data.broken": OPEN_UNIT,
     "model.design": (["original", "fixup"], ["resnet", ""]),
     "model.init": ([(), ((".*", "fill(0)"),)], [("head",), ((".*", 0),), ((".*",),)]),
     "model.weight_standardization": (["none", "plain", "scaled"], ["full", ""]),
@@ -278,6 +282,9 @@ def test_exactly_the_fields_that_are_unset_by_default_may_be_unset():
             ["model.combine='orthogonal'", "model.shortcut='none'"],
         ),
         ({"optimizer__rates": ((".*", "1/(L-9)"),)}, ["optimizer.rates", "1/(L-9)"]),
+        ({"data__image_size": 32}, ["data.image_size", "data.name=folder"]),
+        ({"data__name": "folder"}, ["data.name='folder'", "data.dir"]),
+        ({"data__name": "folder", "data__dir": "x"}, ["data.name='folder'", "data.image_size"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
@@ -310,6 +317,14 @@ def test_fields_that_contradict_each_other_are_all_named(fields, named):
         ("augment", "crop(4) flp", "'flp'"),
         ("augment", "crop(32)", "32x32"),
         ("augment", "cutout(-1)", "cutout(-1)"),
+        ("augment", "mixup", "alpha"),
+        ("augment", "mixup(1) flip cutmix(1)", "flip"),
+        ("augment", "randaugment(2, 11)", "randaugment(2, 11)"),
+        ("augment", "erase(0.5, 0.4, 0.1)", "smaller share first"),
+        ("eval_augment", "flop", "'flip'"),
+        ("eval_augment", "crops(4)", "5, 9"),
+        ("eval_augment", "crops(5, 32)", "32x32"),
+        ("eval_augment", "flip flip", "once"),
     ],
 )
 def test_a_bad_string_of_tokens_is_refused_with_the_field_and_the_token(field, value, token):
@@ -322,7 +337,7 @@ def test_a_config_that_lacks_fields_is_refused_with_their_names():
     config = default.get_config()
     del config.seed
     assert "the config lacks seed;" in message(config)
-    assert "seed, num_epochs, num_steps and 87 more fields" in message(ConfigDict())
+    assert "seed, num_epochs, num_steps and 91 more fields" in message(ConfigDict())
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4, 6, 8])

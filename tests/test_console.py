@@ -130,6 +130,13 @@ def test_the_result_is_one_line_with_percentage_and_count():
     )
 
 
+def test_the_result_names_the_views_it_is_a_mean_over():
+    line = console.describe_result(RESULT | {"eval_augment": "flip"}, "ResNet-8", "runs/x")
+    assert "test accuracy 97.50% over views 'flip' (351 of 360)" in line
+    same = console.describe_result(RESULT | {"eval_augment": ""}, "ResNet-8", "runs/x")
+    assert "views" not in same
+
+
 class TestProgress:
     @pytest.fixture
     def clock(self, monkeypatch):

@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from resnet_jax.__main__ import summaries
-from resnet_jax.data import augment
+from resnet_jax.data import augment, views
 from resnet_jax.models.combines import COMBINES
 from resnet_jax.models.designs import DESIGNS
 from resnet_jax.models.layers import ACTIVATIONS, VOCABULARY
@@ -47,7 +47,8 @@ def test_configs_and_commands_in_the_pages_exist(page):
 def test_the_readme_lists_every_config_token_design_and_kind():
     for path in (ROOT / "configs").glob("*.py"):
         assert path.name == "__init__.py" or f"`{path.name}`" in README
-    for name in (*VOCABULARY, *DESIGNS, *ACTIVATIONS, *NORMS, *SHORTCUTS, *COMBINES):
+    tokens = (*VOCABULARY, *augment.VOCABULARY, *views.VOCABULARY)
+    for name in (*tokens, *DESIGNS, *ACTIVATIONS, *NORMS, *SHORTCUTS, *COMBINES):
         assert re.search(rf"`{name}[`(]", README), name
     for name, design in DESIGNS.items():
         assert f"| `{name}` | `{design.branch}` |" in README
@@ -67,4 +68,11 @@ def test_the_default_config_lists_every_design_shortcut_and_way_to_combine():
 
 def test_the_default_config_lists_every_augmentation():
     text = (ROOT / "configs/default.py").read_text()
-    assert all(f"{name}" in text for name in augment.VOCABULARY)
+    for name in (*augment.VOCABULARY, *views.VOCABULARY):
+        assert re.search(rf"\b{name}\b", text), name
+
+
+def test_the_page_of_augmentation_explains_every_token():
+    page = (ROOT / "docs/augmentation.md").read_text()
+    for name in (*augment.VOCABULARY, *views.VOCABULARY):
+        assert re.search(rf"`{name}[`(]", page), name

@@ -79,3 +79,30 @@ def test_what_is_correct_is_in_the_order_of_the_examples_without_padding(
     metrics, correct = correctness(tiny_config, examples, devices, batch_size, fused=fused)
     assert np.asarray(correct).tolist() == right[1]
     assert 0 < metrics.means()["accuracy"] < 1
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize(("devices", "batch_size"), [(1, 7), (1, 1000), (8, 64)])
+def test_views_average_probabilities_and_count_every_example_once(
+    tiny_config, examples, devices, batch_size, fused
+):
+    """Against a NumPy mean over views that are made one by one."""
+    tiny_config.eval_augment = "flip crops(5, 1)"
+    metrics, correct = correctness(tiny_config, examples, devices, batch_size, fused=fused)
+    made = plan.make(tiny_config, jax.devices()[:1])
+    variables = step.init_variables(made.recipe.model, 0, (8, 8, 1))
+    mean, std = (np.asarray(x, np.float32) for x in (made.dataset.mean, made.dataset.std))
+    images = (examples.images / np.float32(255) - mean) / std
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    total = np.zeros((103, 10))
+    for top, left in ((1, 1), (0, 0), (0, 2), (2, 0), (2, 2)):
+        view = padded[:, top : top + 8, left : left + 8]
+        for each in (view, view[:, :, ::-1]):
+            logits = np.asarray(made.recipe.model.apply(variables, each, train=False), np.float64)
+            total += np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    mean_probabilities = total / 10
+    losses = -np.log(mean_probabilities[np.arange(103), examples.labels])
+    assert metrics.examples() == 103
+    assert metrics.means()["loss"] == pytest.approx(losses.mean(), rel=1e-5)
+    expected = mean_probabilities.argmax(-1) == examples.labels
+    assert np.asarray(correct).tolist() == expected.tolist()

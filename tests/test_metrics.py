@@ -17,6 +17,15 @@ def test_means_are_over_examples():
     assert metrics.examples() == 3
 
 
+def test_a_prediction_of_a_mixture_counts_the_share_of_its_class():
+    shares = jnp.asarray([[0.25, 0.75], [0.4, 0.6], [1.0, 0.0]])
+    metrics = Metrics.of_batch(LOSSES, LOGITS, shares)
+    assert metrics.means()["accuracy"] == pytest.approx((0.25 + 0.6 + 1.0) / 3)
+    hard = jnp.asarray([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    plain = Metrics.of_batch(LOSSES, LOGITS, LABELS)
+    assert Metrics.of_batch(LOSSES, LOGITS, hard).to_json() == plain.to_json()
+
+
 def test_masked_rows_do_not_count():
     metrics = Metrics.of_batch(LOSSES, LOGITS, LABELS, jnp.asarray([True, True, False]))
     assert metrics.means() == {"loss": 1.25, "accuracy": 0.5}

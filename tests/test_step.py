@@ -229,6 +229,31 @@ def test_cross_entropy_against_numpy():
     np.testing.assert_allclose(step.cross_entropy(logits, labels, 0.1), smoothed, rtol=1e-6)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_of_a_mixture_is_the_mixture_of_cross_entropies(smoothing):
+    logits = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    first, second = np.array([0, 1, 2, 3, 0]), np.array([1, 1, 0, 2, 3])
+    shares = np.array([0.1, 0.5, 0.9, 0.3, 1.0], np.float32)
+    each = [step.cross_entropy(logits, labels, smoothing) for labels in (first, second)]
+    targets = shares[:, None] * np.eye(4)[first] + (1 - shares[:, None]) * np.eye(4)[second]
+    found = step.cross_entropy(logits, jnp.asarray(targets, jnp.float32), smoothing)
+    np.testing.assert_allclose(found, shares * each[0] + (1 - shares) * each[1], rtol=1e-5)
+
+
+def test_a_step_on_mixtures_is_the_same_on_one_and_on_eight_devices(start):
+    """The loss starts at ln(10), whatever the targets; accuracy counts shares."""
+    losses = []
+    for devices in (1, 8):
+        recipe, state, examples = start(
+            devices, augment="crop(1) mixup(0.2) cutmix(1) erase", label_smoothing=0.1
+        )
+        _, metrics = take(recipe, state, examples, 2)
+        losses.append(metrics.means())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0]["loss"] == pytest.approx(np.log(10), rel=0.05)
+    assert 0 <= losses[0]["accuracy"] <= 1
+
+
 def test_smoothing_reaches_the_training_loss(start):
     losses = []
     for smoothing in (0.0, 0.3):

@@ -181,3 +181,11 @@ def test_exactly_one_token_where_one_is_wanted():
     for text in ("", "a b"):
         with pytest.raises(ConfigError, match=rf"f='{text}': write exactly one of a, b\(x\)"):
             tokens.parse_one(text, vocabulary, "f")
+
+
+def test_within_includes_both_ends():
+    parse_number = tokens.within(0, 0.9)
+    assert (parse_number("0"), parse_number("0.9")) == (0.0, 0.9)
+    for text in ("-0.1", "0.91", "nan", "x", ""):
+        with pytest.raises(ValueError, match=r"no number from 0 to 0\.9"):
+            parse_number(text)

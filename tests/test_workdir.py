@@ -19,6 +19,7 @@ RESULT = {
     "state_sha256": "0" * 64,
     "seconds": 1.5,
     "images_per_second": None,
+    "eval_augment": "flip",
 }
 ANOTHER = {
     bool: lambda v: not v,
@@ -203,8 +204,13 @@ class TestReadResult:
         assert f"{tmp_path / files.RESULT} is damaged" in text
         assert "delete it" in text
 
+    def test_of_a_version_without_views_had_none(self, tmp_path):
+        old = {field: value for field, value in RESULT.items() if field != "eval_augment"}
+        files.write_json(tmp_path / files.RESULT, old)
+        assert files.read_result(tmp_path) == old | {"eval_augment": ""}
+
     def test_names_every_field_that_a_result_lacks(self, tmp_path):
-        for field in RESULT:
+        for field in RESULT.keys() - {"eval_augment"}:
             files.write_json(
                 tmp_path / files.RESULT, {k: v for k, v in RESULT.items() if k != field}
             )

@@ -125,7 +125,7 @@ def networks(sweep: Sweep) -> dict[str, Network]:
 
 def network(config: ConfigDict) -> Network:
     """The network of a config, traced and never computed."""
-    dataset = spec.get(config.data.name)
+    dataset = spec.of(config.data)
     model = architecture.build(config.model, dataset.num_classes)
     shape = resize.shape(dataset.image_shape, config.data.resize)
     variables = jax.eval_shape(lambda: step.init_variables(model, 0, shape))

@@ -26,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data-dir", metavar="DIR", help="default: that of the run")
     parser.add_argument("--batch-size", type=int, help="images at a time; default: that of the run")
+    parser.add_argument(
+        "--eval-augment",
+        metavar="TOKENS",
+        help="views to average over, such as 'flip crops(5)'; default: those of the run; '' for none",
+    )
     trust.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
 
@@ -38,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
         args.split,
         args.data_dir,
         args.batch_size,
+        eval_augment=args.eval_augment,
         plugins=args.plugins,
         unit=args.unit,
     )
@@ -45,8 +51,9 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(result))
     else:
         right = round(result["accuracy"] * result["examples"])
+        views = f" over views '{result['eval_augment']}'" if result["eval_augment"] else ""
         print(
-            f"{args.workdir} at step {result['step']:,}: accuracy {result['accuracy']:.2%} "
+            f"{args.workdir} at step {result['step']:,}: accuracy {result['accuracy']:.2%}{views} "
             f"({right:,} of {result['examples']:,}), loss {result['loss']:.4f}"
         )
     return 0
@@ -59,6 +66,7 @@ def evaluate(
     data_dir: str | None = None,
     batch_size: int | None = None,
     *,
+    eval_augment: str | None = None,
     plugins: Sequence[str] = (),
     unit: str | None = None,
 ) -> dict[str, Any]:
@@ -70,11 +78,13 @@ def evaluate(
         split: of the data set, or `validation`, what the run held out of `train`; None: test.
         data_dir: where the data is; None: where the run had it.
         batch_size: images at a time; None: as the run.
+        eval_augment: views to average over, as in the config; None: as the run.
         plugins: modules that the run's config may import.
         unit: unit class that it may import.
 
     Returns:
-        `accuracy` (0..1), `loss`, `examples`, `step`, `parameters`, `state_sha256`.
+        `accuracy` (0..1), `loss`, `examples`, `step`, `parameters`, `state_sha256`,
+        `eval_augment`.
 
     Raises:
         ConfigError: no such split or step, or the run needs a module that is not named.
@@ -85,7 +95,7 @@ def evaluate(
     from resnet_jax import checkpoint, evaluate, plan, sharding
     from resnet_jax import step as steps
     from resnet_jax import workdir as files
-    from resnet_jax.data import pipeline, source
+    from resnet_jax.data import folder, pipeline, source, spec, views
     from resnet_jax.errors import ConfigError, NonFiniteError
     from resnet_jax.native import backend
 
@@ -94,7 +104,14 @@ def evaluate(
     # The run's batch size may not suit this machine; evaluation takes the devices that divide it.
     devices = sharding.all_devices()
     count = math.gcd(config.batch_size // config.accumulation, len(devices))
-    run = plan.make(config, devices[:count], files.stored_dataset(workdir, config))
+    dataset = files.stored_dataset(workdir, config)
+    where = data_dir or config.data.dir
+    if dataset.name == spec.FOLDER:
+        dataset = folder.of_run(dataset, config.data, where)
+    if eval_augment is not None:
+        views.parse(eval_augment, dataset.image_shape, "--eval-augment")
+        config.eval_augment = eval_augment
+    run = plan.make(config, devices[:count], dataset)
     batches = run.recipe.batches
     split = split or run.dataset.test_split
     # What the run held out, or trained on, is a part of the data set's own training split.
@@ -104,7 +121,6 @@ def evaluate(
         raise ConfigError(f"--split {split}: there are {', '.join(known)}")
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"--batch-size {batch_size}: expected a whole number of at least 1")
-    where = data_dir or config.data.dir
     source.check(run.dataset, where)
     state = steps.state_shapes(run.recipe, run.image_shape)
     state = checkpoint.read(workdir, state, step)
@@ -127,4 +143,5 @@ def evaluate(
         "step": int(state.step),
         "parameters": run.parameters,
         "state_sha256": checkpoint.sha256(state),
+        "eval_augment": batches.views.text,
     }

@@ -10,10 +10,12 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from resnet_jax import rng, sharding
-from resnet_jax.data import augment, resize
+from resnet_jax.data import augment, mixing, resize, views
+from resnet_jax.data.colour import Colours
 from resnet_jax.data.order import images_at, images_at_numpy
 from resnet_jax.data.source import Examples
 from resnet_jax.data.spec import Dataset
+from resnet_jax.data.views import Views
 from resnet_jax.tokens import Token
 
 _HELD_OUT_SEED = 0
@@ -62,6 +64,8 @@ class Batches:
         mean, std: per channel, of images scaled to 0..1.
         augment: parsed tokens.
         mesh: a batch is split over its axis `data`.
+        classes: how many there are.
+        views: of an image that is evaluated.
         resize: height and width that images get, pixels; None: they keep the data set's.
     """
 
@@ -69,15 +73,24 @@ class Batches:
     std: tuple[float, ...]
     augment: tuple[Token, ...]
     mesh: Mesh
+    classes: int
+    views: Views
     resize: int | None = None
 
     @classmethod
     def create(
-        cls, dataset: Dataset, augment_text: str, mesh: Mesh, *, size: int | None = None
+        cls,
+        dataset: Dataset,
+        augment_text: str,
+        mesh: Mesh,
+        eval_augment: str = "",
+        *,
+        size: int | None = None,
     ) -> "Batches":
-        """For a data set, the text of `config.augment`, and `config.data.resize`."""
+        """For a data set and the texts of `config.augment`, `.eval_augment` and `.data.resize`."""
         parsed = augment.parse(augment_text, dataset.image_shape)
-        return cls(dataset.mean, dataset.std, parsed, mesh, size)
+        seen = views.parse(eval_augment, dataset.image_shape)
+        return cls(dataset.mean, dataset.std, parsed, mesh, dataset.num_classes, seen, size)
 
     def train(
         self, examples: DeviceExamples, seed: jax.Array, positions: jax.Array
@@ -90,16 +103,34 @@ class Batches:
             positions: integers [B].
 
         Returns:
-            images float32 [B, H, W, C] and labels int32 [B], split over the mesh.
+            images float32 [B, H, W, C] and labels int32 [B], split over the mesh. Where images are
+            mixed, labels are the shares of the classes: float32 [B, classes].
         """
         # The constraint is what makes each device gather and augment its own rows only;
         # without it every device computes the whole batch, with the same result.
         positions = self._split(positions)
         index = self._images_at(seed, positions, len(examples))
         keys = rng.keys_at(seed, rng.Stream.AUGMENT, positions)
-        images = augment.apply(self.augment, self.normalise(examples.images[index]), keys)
+        span = augment.mixing_span(self.augment)
+        before, mixes, after = (
+            self.augment[: span.start],
+            self.augment[span],
+            self.augment[span.stop :],
+        )
+
+        def pictures(index: jax.Array, keys: jax.Array) -> jax.Array:
+            images = self.normalise(examples.images[index])
+            return augment.apply(before, images, keys, self._colours)
+
+        images, labels = pictures(index, keys), examples.labels[index]
+        if mixes:
+            partner, partner_keys = mixing.partners(keys, len(examples))
+            partner = self._split(partner)
+            images, shares = mixing.mix(mixes, images, pictures(partner, partner_keys), keys)
+            labels = mixing.soft(labels, examples.labels[partner], shares, self.classes)
+        images = augment.apply(after, images, keys, self._colours, first=span.stop)
         images = resize.apply(images, self.resize)
-        return self._split(images), self._split(examples.labels[index])
+        return self._split(images), self._split(labels)
 
     def evaluation(
         self, examples: DeviceExamples, start: jax.Array, size: int
@@ -117,15 +148,21 @@ class Batches:
         return images, self._split(examples.labels[index]), self._split(rows < len(examples))
 
     def evaluation_size(self, requested: int, examples: int) -> int:
-        """The batch size that comes next to `requested` and that the devices divide."""
+        """The batch size that comes next to `requested` and that the devices divide.
+
+        All views of an image go through the network together, so that there are fewer images at once.
+        """
         devices = self.mesh.devices.size
-        return math.ceil(min(requested, examples) / devices) * devices
+        together = max(1, requested // len(self.views))
+        return math.ceil(min(together, examples) / devices) * devices
 
     def normalise(self, images: jax.Array) -> jax.Array:
         """From uint8 [..., C] to float32 with mean 0 and standard deviation 1 per channel."""
-        scale = jnp.asarray([1 / (255 * s) for s in self.std], jnp.float32)
-        shift = jnp.asarray([m / s for m, s in zip(self.mean, self.std, strict=True)], jnp.float32)
-        return images.astype(jnp.float32) * scale - shift
+        return self._colours.normalised(images)
+
+    @property
+    def _colours(self) -> Colours:
+        return Colours(self.mean, self.std)
 
     def _images_at(self, seed: jax.Array, positions: jax.Array, size: int) -> jax.Array:
         """`order.images_at`, each device for its own rows.

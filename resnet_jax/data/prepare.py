@@ -13,7 +13,7 @@ import sys
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,10 +53,30 @@ def prepare(dataset: Dataset, data_dir: Path, archive_file: Path | None = None) 
     if archive_file is not None:
         verify(dataset.archive, archive_file)
     downloaded = data_dir / "downloads" / Path(dataset.archive.url).name
+    needed = dataset.archive.size if archive_file is None and not downloaded.exists() else 0
+    write(dataset, data_dir, lambda: archive_file or download(dataset.archive, downloaded), needed)
+    return directory
+
+
+def write(
+    dataset: Dataset, data_dir: Path, archive_file: Callable[[], Path], needed: int = 0
+) -> None:
+    """Writes `data_dir/<name>/<version>`, which then exists only as a whole.
+
+    Args:
+        dataset: what to write; the examples are those of its archive.
+        data_dir: made if it does not exist.
+        archive_file: returns the file, or whatever the archive's `examples` take.
+        needed: bytes, beyond the decoded size, that must be free.
+
+    Raises:
+        DataError: `data_dir` cannot be written or is full; or what `archive_file` raises.
+    """
+    directory = _directory(dataset, data_dir)
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        _check_space(dataset, data_dir, archive=archive_file is None and not downloaded.exists())
-        _write(dataset, data_dir, archive_file or download(dataset.archive, downloaded))
+        _check_space(dataset, data_dir, needed)
+        _write(dataset, data_dir, archive_file())
     except OSError as error:
         # Another process may have prepared the same directory meanwhile.
         if not is_prepared(dataset, data_dir):
@@ -64,7 +84,6 @@ def prepare(dataset: Dataset, data_dir: Path, archive_file: Path | None = None) 
     finally:
         with contextlib.suppress(OSError):
             directory.parent.rmdir()  # succeeds only where nothing was prepared
-    return directory
 
 
 def is_prepared(dataset: Dataset, data_dir: Path) -> bool:
@@ -95,11 +114,9 @@ def _unwritable(data_dir: Path, reason: str) -> DataError:
     )
 
 
-def _check_space(dataset: Dataset, data_dir: Path, archive: bool) -> None:
-    """Asks for the decoded size, of which PNG records take three quarters, and the archive's."""
-    needed = sum(dataset.splits.values()) * math.prod(dataset.image_shape)
-    if archive:
-        needed += dataset.archive.size
+def _check_space(dataset: Dataset, data_dir: Path, needed: int) -> None:
+    """Asks for the decoded size, of which PNG records take three quarters, and `needed` bytes."""
+    needed += sum(dataset.splits.values()) * math.prod(dataset.image_shape)
     free = shutil.disk_usage(data_dir).free
     if free < needed:
         reason = f"{free / 1e6:,.0f} MB are free, about {needed / 1e6:,.0f} MB are needed"

@@ -5,8 +5,10 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from resnet_jax.errors import ConfigError
 
@@ -48,6 +50,8 @@ class Dataset:
         homepage, description, citation: written into TFDS's `dataset_info.json`.
         archive: what `prepare` reads; `None` where there is nothing to prepare.
         load: for embedded data sets, `split -> (uint8 [N, H, W, C], int32 [N])`.
+        left_out: images that cannot be read, each with the reason.
+        notes: what a person should know before a run, a line each.
     """
 
     name: str
@@ -63,6 +67,8 @@ class Dataset:
     citation: str = ""
     archive: Archive | None = None
     load: Callable[[str], tuple[np.ndarray, np.ndarray]] | None = None
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -85,6 +91,49 @@ def _weights_only() -> Dataset:
     )
 
 
+FOLDER = "folder"
+"""What `data.name` is for a user's own images in `data.dir`."""
+
+
+def of(data: ConfigDict) -> Dataset:
+    """The data set that `config.data` describes.
+
+    Raises:
+        ConfigError: there is none of that name.
+        DataError: a folder is none; see `folder.dataset`.
+    """
+    if data.name != FOLDER:
+        return get(data.name)
+    from resnet_jax.data import folder  # imports this module
+
+    return folder.dataset(data)
+
+
+def recorded(versions: Mapping[str, Any], data: ConfigDict) -> Dataset | None:
+    """The data set of a folder as a run recorded it, whatever the directory holds now.
+
+    Args:
+        versions: the part `data` of the run's `versions.json`.
+        data: `config.data` of the run.
+
+    Returns:
+        None if the run has no folder, or has not begun.
+    """
+    known = {"image_shape", "class_names", "mean", "std", "splits", "left_out"}
+    if data.name != FOLDER or not known <= versions.keys():
+        return None
+    return Dataset(
+        name=FOLDER,
+        image_shape=tuple(versions["image_shape"]),
+        classes=tuple(versions["class_names"]),
+        mean=tuple(versions["mean"]),
+        std=tuple(versions["std"]),
+        splits=versions["splits"],
+        load=lambda split: of(data).load(split),
+        left_out=tuple(versions["left_out"]),
+    )
+
+
 def names() -> list[str]:
     """The data sets that `data.name` may name: the files of `datasets/`."""
     package = importlib.import_module("resnet_jax.data.datasets")
@@ -99,6 +148,8 @@ def get(name: str) -> Dataset:
     """
     if name == NONE:
         return _weights_only()
+    if name == FOLDER:
+        raise ConfigError(f"data.name={name!r} stands for a directory of images; name data.dir too")
     if name not in names():
         raise ConfigError(f"data.name={name!r} is no data set; choose one of: {', '.join(names())}")
     return importlib.import_module(f"resnet_jax.data.datasets.{name}").DATASET

@@ -54,6 +54,7 @@ def test_agrees_with_the_result_of_the_run_exactly(trained, result):
         "step": result["step"],
         "parameters": result["parameters"],
         "state_sha256": result["state_sha256"],
+        "eval_augment": "",
     }
 
 
@@ -62,7 +63,15 @@ def test_json_is_one_object_and_all_that_is_printed(trained, result, capfd):
     captured = capfd.readouterr()
     assert captured.err == ""
     found = json.loads(captured.out)
-    assert set(found) == {"accuracy", "loss", "examples", "step", "parameters", "state_sha256"}
+    assert set(found) == {
+        "accuracy",
+        "loss",
+        "examples",
+        "step",
+        "parameters",
+        "state_sha256",
+        "eval_augment",
+    }
     assert found["state_sha256"] == result["state_sha256"]
 
 
@@ -81,6 +90,14 @@ def test_every_example_counts_once_whatever_the_batch_size(trained, result):
         assert found["examples"] == 360
         assert found["accuracy"] == result["test_accuracy"]
         assert found["loss"] == pytest.approx(result["test_loss"], rel=1e-5)
+
+
+def test_views_are_named_in_the_result_and_every_example_still_counts_once(trained, result, capfd):
+    found = command.evaluate(trained, eval_augment="flip crops(5, 1)")
+    assert (found["eval_augment"], found["examples"]) == ("flip crops(5, 1)", 360)
+    assert found["loss"] != result["test_loss"]
+    assert run(trained, "--eval-augment", "flip") == 0
+    assert "over views 'flip' (" in capfd.readouterr().out
 
 
 def test_another_split_can_be_named(trained):
@@ -128,6 +145,8 @@ def test_evaluating_changes_nothing_in_the_workdir(trained):
         (["--step", "first"], ConfigError, "latest, best or a number"),
         (["--step", "-1"], ConfigError, "latest, best or a number"),
         (["--batch-size", "0"], ConfigError, "at least 1"),
+        (["--eval-augment", "flop"], ConfigError, "--eval-augment: 'flop' is no token"),
+        (["--eval-augment", "crops(5, 8)"], ConfigError, "8x8"),
         (["--step", "5"], WorkdirError, "the steps saved are: "),
     ],
 )

@@ -5,9 +5,11 @@ import pytest
 
 from resnet_jax import rng
 from resnet_jax.data import augment
+from resnet_jax.data.colour import Colours
 from resnet_jax.errors import ConfigError
 
 SHAPE = (8, 8, 3)
+COLOURS = Colours((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 
 
 def keys(count: int, seed: int = 0) -> jax.Array:
@@ -20,7 +22,7 @@ def images(count: int) -> jax.Array:
 
 
 def run(text: str, batch: jax.Array, batch_keys: jax.Array) -> np.ndarray:
-    return np.asarray(augment.apply(augment.parse(text, SHAPE), batch, batch_keys))
+    return np.asarray(augment.apply(augment.parse(text, SHAPE), batch, batch_keys, COLOURS))
 
 
 def test_no_tokens_change_nothing():
@@ -91,6 +93,14 @@ def test_an_image_is_augmented_by_its_own_key_whatever_the_batch():
     np.testing.assert_array_equal(part, whole[5:7])
 
 
+def test_the_tokens_of_the_issue_are_read_with_their_defaults():
+    text = "crop(4) flip randaugment(2,9) mixup(0.2) cutmix(1.0) cutout(8) erase jitter rotate(15)"
+    parsed = augment.parse(f"{text} translate shear zoom", (32, 32, 3))
+    assert {token.name for token in parsed} == set(augment.VOCABULARY)
+    assert parsed[augment.mixing_span(parsed)] == parsed[3:5]
+    assert str(parsed[6]) == "erase(0.5, 0.02, 0.4)"
+
+
 def test_another_seed_augments_otherwise():
     a, b = (run("crop(2) flip", images(32), keys(32, seed)) for seed in (0, 1))
     assert not np.array_equal(a, b)
@@ -105,6 +115,16 @@ def test_another_seed_augments_otherwise():
         ("cutout(9)", "too large"),
         ("crop(2, mirror)", "zero, reflect"),
         ("flop", "did you mean 'flip'"),
+        ("rotate(181)", "no number from 0 to 180"),
+        ("zoom(1)", "no number from 0 to 0.9"),
+        ("erase(2)", "no number from 0 to 1"),
+        ("erase(0.5, 0.3, 0.2)", "smaller share first"),
+        ("jitter(-1)", "no number from 0 to 1"),
+        ("randaugment(2)", "needs magnitude"),
+        ("randaugment(15, 5)", "more than 14"),
+        ("mixup(0)", "no number from 0.01 to 100"),
+        ("cutmix(1, nan)", "no number from 0 to 1"),
+        ("mixup(1) crop(2) cutmix(1)", "crop(2, zero) stands between"),
     ],
 )
 def test_a_wrong_string_is_refused_with_what_to_write(text, words):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from resnet_jax import sharding
-from resnet_jax.data import pipeline
+from resnet_jax.data import augment, pipeline
 from resnet_jax.data.order import images_at_numpy
 from resnet_jax.data.source import Examples
 
@@ -63,6 +63,52 @@ def test_device_count_does_not_change_a_batch(tiny_dataset, tiny_examples):
     for images, labels in results[1:]:
         np.testing.assert_array_equal(images, results[0][0])
         np.testing.assert_array_equal(labels, results[0][1])
+
+
+# Every token, in as few programs as their kinds allow.
+TOKENS = [
+    "rotate(30) translate shear zoom cutout(3)",
+    "jitter erase(1)",
+    "randaugment(2, 9)",
+    "crop(1) flip mixup(0.2) cutmix(1, 0.5) cutout(2)",
+]
+
+
+def test_the_strings_of_these_tests_have_every_token():
+    assert {name for text in TOKENS for name in augment.VOCABULARY if name in text} == set(
+        augment.VOCABULARY
+    )
+
+
+@pytest.mark.parametrize("text", TOKENS)
+def test_no_token_depends_on_the_batch_or_on_the_devices(tiny_dataset, tiny_examples, text):
+    whole = None
+    for count in (1, 2, 8):
+        mesh = sharding.make_mesh(jax.devices()[:count])
+        batches = pipeline.Batches.create(tiny_dataset, text, mesh)
+        placed = pipeline.place(tiny_examples, mesh)
+        train = jax.jit(batches.train)
+        images, labels = train(placed, jnp.uint32(0), jnp.arange(16))
+        whole = whole or (np.asarray(images), np.asarray(labels))
+        assert np.isfinite(images).all()
+        np.testing.assert_array_equal(images, whole[0])
+        np.testing.assert_array_equal(labels, whole[1])
+        if count < 8:  # two batches are one batch, cut
+            for half in (slice(0, 8), slice(8, 16)):
+                images, labels = train(placed, jnp.uint32(0), jnp.arange(16)[half])
+                np.testing.assert_array_equal(images, whole[0][half])
+                np.testing.assert_array_equal(labels, whole[1][half])
+
+
+@pytest.mark.parametrize("text", TOKENS)
+def test_augmentation_sends_no_messages_between_devices(tiny_dataset, tiny_examples, text):
+    batches = pipeline.Batches.create(tiny_dataset, text, sharding.make_mesh())
+    placed = pipeline.place(tiny_examples, batches.mesh)
+    compiled = jax.jit(batches.train).lower(placed, jnp.uint32(0), jnp.arange(16)).compile()
+    text = compiled.as_text()
+    assert "f32[16,8,8,3]" not in text
+    assert "all-gather" not in text
+    assert "all-reduce" not in text
 
 
 def test_each_device_makes_its_own_rows_only(batches, tiny_examples):
