@@ -88,7 +88,7 @@ def make(
         else:
             frozen = dataclasses.replace(frozen, norms=frozenset())
     if config.finetune.cache_features:
-        features.check_network(model, frozen, shapes, batch_stats, dataset.image_shape)
+        features.check_network(model, frozen, shapes, batch_stats, image_shape)
     trained = functools.partial(step.trained, frozen)
     steps = configs.num_steps(config, dataset)
     schedule = optimizer.schedule(config.optimizer, steps)

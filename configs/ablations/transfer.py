@@ -29,7 +29,6 @@ from ml_collections import ConfigDict
 from configs.ablations import _recipes, digits
 from resnet_jax.ablation import before
 from resnet_jax.ablation.design import Arm, Sweep, variant
-from resnet_jax.rules import RULES
 
 STEPS = {0.01: 390, 0.1: 781, 1.0: 1953}
 """Share of the labels -> steps."""
@@ -86,8 +85,6 @@ def _arms(share: float, steps: int) -> list[Arm]:
     """The kinds with that share of the labels, called `probe_10` where it is 10%."""
     common = {"num_steps": steps}
     if share < 1:
-        if "data.fraction" not in RULES:  # DELETE these two lines once data.fraction is merged
-            return []
         common["data.fraction"] = share
     names = {kind: f"{kind}_{100 * share:.0f}" for kind in KINDS}
     control = next(iter(names))

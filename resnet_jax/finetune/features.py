@@ -34,7 +34,8 @@ class FeatureBatches(Batches):
     def of(cls, batches: Batches) -> "FeatureBatches":
         """For the same order and the same draws as batches of images."""
         fields = {field.name: getattr(batches, field.name) for field in dataclasses.fields(Batches)}
-        return cls(**fields)
+        # Features have been resized as images.
+        return cls(**fields | {"resize": None})
 
     def train(
         self, examples: DeviceExamples, seed: jax.Array, positions: jax.Array
@@ -67,6 +68,11 @@ def check(config: ConfigDict) -> None:
         raise ConfigError(
             f"config.{FIELD}=True holds features of each image and of its mirror image, and no others; "
             f'config.augment={config.augment!r} asks for more: write --config.augment="" or flip'
+        )
+    if config.eval_augment:
+        raise ConfigError(
+            f"config.{FIELD}=True holds features of images as they are, which leaves no views for "
+            f"config.eval_augment={config.eval_augment!r}; write --config.eval_augment="
         )
     if config.finetune.frozen_norms != "running":
         raise ConfigError(
