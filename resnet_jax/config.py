@@ -140,7 +140,7 @@ def _check_data(config: ConfigDict, dataset: Dataset) -> None:
             f"config.data.validation={config.data.validation} leaves nothing to train on; "
             f"{dataset.name} has {images} training images"
         )
-    mix.check(config)
+    mix.check(config, dataset)
     own = _own_examples(config, dataset)
     if own < dataset.num_classes and config.data.fraction < 1:
         raise ConfigError(fraction.too_few(config.data.fraction, own, dataset.num_classes))

@@ -44,7 +44,7 @@ def add(examples: Examples, config: ConfigDict) -> Examples:
     for other in mixed(config):
         more = source.load(other, "train", config.data.dir)
         more = fraction.take(more, config.data.mix_fraction, config.data.fraction_seed)
-        labels = more.labels + np.int32(spec.get(config.data.name).num_classes)
+        labels = more.labels + np.int32(spec.of(config.data).num_classes)
         examples = Examples(
             np.concatenate([examples.images, more.images]),
             np.concatenate([examples.labels, labels]),
@@ -52,13 +52,16 @@ def add(examples: Examples, config: ConfigDict) -> Examples:
     return examples
 
 
-def check(config: ConfigDict) -> None:
+def check(config: ConfigDict, own: Dataset) -> None:
     """Checks that the images of both data sets fit one network.
+
+    Args:
+        config: its fields are legal.
+        own: the data set of `data.name`.
 
     Raises:
         ConfigError: they do not, or a fraction has no image for some class.
     """
-    own = spec.get(config.data.name)
     for other in mixed(config):
         if other.image_shape != own.image_shape:
             raise ConfigError(

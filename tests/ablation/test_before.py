@@ -108,6 +108,7 @@ def test_arms_that_start_from_nothing_do_not_wait(sweep, where, monkeypatch):
     assert before.run(dataclasses.replace(sweep, before=None), where, sweep.runs, 1) == 0
 
 
+@pytest.mark.slow
 def test_the_transfer_sweep_trains_first_and_its_table_has_the_costs(tmp_path):
     """The command at its smallest: a pre-training, two arms, one seed; then again, then its table."""
     folder = tmp_path / "sweep"

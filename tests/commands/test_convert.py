@@ -174,7 +174,7 @@ def test_an_existing_target_is_refused_and_left_alone(cifar, tmp_path):
         (["--to", "OUT", "--layout", "keras"], ConfigError, "cifar, torchvision, hugging_face"),
         (["--to", "OUT", "--layout", "hugging_face"], DataError, "is missing"),
         (["--to", "OUT", "--stem", "conv(3"], ConfigError, "--stem"),
-        (["--to", "OUT", "--stem", "norm act"], ConfigError, "needs a 'conv'"),
+        (["--to", "OUT", "--stem", "norm act"], DataError, "conv1.weight"),
         (["--to", "OUT", "--stride-on", "last"], ConfigError, "3x3 or first"),
         (["--to", "OUT", "--mean", "0.5,0.5,0.5"], ConfigError, "belong together"),
         (["--to", "OUT", "--mean", "125,1,1", "--std", "1,1,1"], ConfigError, "divide it by 255"),
