@@ -139,7 +139,11 @@ class Checkpoints:
             return restored.state, restored.extra
 
     def read_variables(self, step: int) -> dict[str, Any]:
-        """See the function of this name."""
+        """The variables that `step` would be evaluated with; see `read_variables` below.
+
+        Raises:
+            WorkdirError: there is no such step, or it is damaged.
+        """
         if step not in self.steps():
             there = ", ".join(map(str, self.steps())) or "none"
             raise WorkdirError(f"{self._folder} has no step {step}; the steps saved are: {there}")

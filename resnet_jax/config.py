@@ -130,7 +130,7 @@ def validate(config: ConfigDict, dataset: Dataset | None = None) -> None:
     if config.model.plugins or config.model.unit:
         plugins.check(network, resize.shape(dataset.image_shape, config.data.resize))
     for phase in phases.configs(config):
-        validate(phase)
+        validate(phase, dataset if phase.data == config.data else None)
 
 
 def _check_data(config: ConfigDict, dataset: Dataset) -> None:

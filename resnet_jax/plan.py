@@ -1,7 +1,6 @@
 """Everything that follows from a config and the devices, before data or files are touched."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +88,7 @@ def make(
             frozen = dataclasses.replace(frozen, norms=frozenset())
     if config.finetune.cache_features:
         features.check_network(model, frozen, shapes, batch_stats, image_shape)
-    trained = functools.partial(step.trained, frozen)
+    trained = (lambda tree: tree) if frozen is None else (lambda tree: frozen.split(tree)[0])
     steps = configs.num_steps(config, dataset)
     schedule = optimizer.schedule(config.optimizer, steps)
     rates = optimizer.rate_factors(config)

@@ -74,7 +74,7 @@ class Recipe:
 
     def split(self, params: Any) -> tuple[Any, Any]:
         """The parameters that are trained, and the frozen ones."""
-        return _split(self.frozen, params)
+        return (params, {}) if self.frozen is None else self.frozen.split(params)
 
     def averaged(self, variables: dict[str, Any]) -> dict[str, Any]:
         """What an average is kept of: all that can change."""
@@ -86,17 +86,6 @@ class Recipe:
             "params": self.split(variables["params"])[0],
             "batch_stats": parameters.split(variables["batch_stats"], moving)[0],
         }
-
-
-def _split(frozen: Frozen | None, params: Any) -> tuple[Any, Any]:
-    if frozen is None:
-        return params, {}
-    return parameters.split(params, jax.tree.map(operator.not_, frozen.params))
-
-
-def trained(frozen: Frozen | None, params: Any) -> Any:
-    """The part of the parameters, or of a tree in their structure, that is trained."""
-    return _split(frozen, params)[0]
 
 
 def init_variables(model: nn.Module, seed: int, image_shape: tuple[int, int, int]) -> dict:

@@ -111,10 +111,11 @@ def evaluate(
     if eval_augment is not None:
         views.parse(eval_augment, dataset.image_shape, "--eval-augment")
         config.eval_augment = eval_augment
+        config.finetune.cache_features = False  # the network is evaluated whole, with any views
     run = plan.make(config, devices[:count], dataset)
     batches = run.recipe.batches
     split = split or run.dataset.test_split
-    # What the run held out, or trained on, is a part of the data set's own training split.
+    # What the run held out, and the rest, are parts of the data set's own training split.
     parts = {"train": 0, "validation": 1} if config.data.validation else {}
     known = list(dict.fromkeys([*run.dataset.splits, *parts]))
     if split not in known:

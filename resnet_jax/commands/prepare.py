@@ -20,6 +20,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
     parser.add_argument("dataset", help="the data set's name, as in data.name")
     parser.add_argument(
         "--archive", metavar="FILE", type=Path, help="a local copy of the archive to read"

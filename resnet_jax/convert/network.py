@@ -159,6 +159,11 @@ class _Shapes:
         return self.key(module) in self.shapes
 
     def of(self, module: str, rank: int) -> Shape:
+        """The shape of a module's kernel, of so many dimensions.
+
+        Raises:
+            DataError: it is missing, or has other dimensions.
+        """
         key = self.key(module)
         shape = self.shapes.get(key)
         if shape is None:

@@ -37,6 +37,11 @@ class Frozen:
         """Whether anything is frozen."""
         return any(jax.tree.leaves(self.params))
 
+    def split(self, tree: Any) -> tuple[Any, Any]:
+        """Cuts a tree in the parameters' structure: what is trained, and what is frozen."""
+        frozen, trained = parameters.split(tree, self.params)
+        return trained, frozen
+
     def statistics(self, batch_stats: Any) -> Any:
         """A bool per running statistic: whether its norm is frozen."""
         frozen = [name.rpartition("/")[0] in self.norms for name in parameters.names(batch_stats)]

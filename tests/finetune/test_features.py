@@ -78,6 +78,7 @@ def test_a_run_on_features_ends_as_that_on_images_and_is_a_whole_network(
     again = evaluate(tmp_path / "fast")
     assert again["accuracy"] == fast["test_accuracy"]
     assert again["state_sha256"] == fast["state_sha256"]
+    assert evaluate(tmp_path / "fast", eval_augment="flip")["eval_augment"] == "flip"
 
 
 def test_a_run_on_features_that_dies_and_goes_on_ends_in_the_same_bits(
