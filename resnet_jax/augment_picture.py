@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from resnet_jax import sharding
-from resnet_jax import workdir as files
+from resnet_jax import atomic, sharding
 from resnet_jax.data import pipeline, source, spec
 from resnet_jax.data.colour import Colours
 from resnet_jax.data.order import images_at_numpy
@@ -142,4 +141,4 @@ def write(grid: Grid, path: Path) -> None:
     Raises:
         WorkdirError: it cannot be written.
     """
-    files.write_atomically(path, png(grid))
+    atomic.write(path, png(grid))

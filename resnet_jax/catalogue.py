@@ -8,13 +8,12 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from resnet_jax import drawing, formula, params, step
+from resnet_jax import atomic, drawing, formula, params, step
 from resnet_jax.data import spec
 from resnet_jax.models import architecture
 from resnet_jax.models.designs import DESIGNS
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.models.unit import UnitSpec
-from resnet_jax.workdir import write_atomically
 
 _GALLERY_INTRODUCTION = """# Residual designs
 
@@ -112,10 +111,10 @@ def write_gallery(config: ConfigDict, folder: Path) -> list[Path]:
         with_design = ConfigDict(config.to_dict())
         with_design.model.design = entry.name
         written.append(folder / f"{entry.name}.svg")
-        write_atomically(written[-1], picture(with_design, entry.name))
+        atomic.write(written[-1], picture(with_design, entry.name))
         page.append(f"## {entry.name}\n\n![{entry.name}]({entry.name}.svg)\n")
     written.append(folder / "README.md")
-    write_atomically(written[-1], "\n".join(page))
+    atomic.write(written[-1], "\n".join(page))
     return written
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from resnet_jax import workdir as files
+from resnet_jax import versions
 from resnet_jax.data import fraction, mix, pipeline, source
 from resnet_jax.data.pipeline import DeviceExamples
 from resnet_jax.data.source import Examples
@@ -61,20 +61,20 @@ def load(run: Plan, workdir: Path) -> Inputs:
     kept, held_out = pipeline.hold_out(examples, config.data.validation)
     kept = fraction.take(kept, config.data.fraction, config.data.fraction_seed)
     variables = None if taught is None else distill.read(taught)
-    versions = files.versions(run.devices) | {
+    now = versions.current(run.devices) | {
         "conv_backend": run.backend.name,
-        "data": files.data_versions(run.dataset, examples),
+        "data": versions.of_data(run.dataset, examples),
     }
     if config.data.fraction < 1:
-        versions["data"]["fraction"] = {"images": len(kept), "sha256": kept.sha256()}
+        now["data"]["fraction"] = {"images": len(kept), "sha256": kept.sha256()}
     if config.data.mix is not None:
         own, kept = len(kept), mix.add(kept, config)
         added = {"images": len(kept) - own, "sha256": kept.sha256()}
-        versions["data"]["mix"] = {"name": config.data.mix, **added}
+        now["data"]["mix"] = {"name": config.data.mix, **added}
     if taught is not None:
-        versions["teacher"] = distill.versions(taught, variables)
-        distill.check_same(workdir, versions["teacher"])
-    for note in files.record_versions(workdir, versions):
+        now["teacher"] = distill.identity(taught, variables)
+        distill.check_same(workdir, now["teacher"])
+    for note in versions.record(workdir, now):
         print(f"note      {note}")
     placed = pipeline.place(kept, mesh)
     return Inputs(

@@ -174,11 +174,12 @@ def create(
         direction = optax.scale_by_adam(optimizer.beta1, optimizer.beta2, optimizer.epsilon)
     else:
         direction = optax.trace(optimizer.momentum, optimizer.nesterov)
-    return optax.chain(
-        _clip(optimizer, params, trained),
-        decay if coupling == "coupled" else optax.identity(),
-        direction,
-        decay if coupling == "decoupled" else optax.identity(),
-        _scale_rates(params, rates, trained),
-        optax.scale_by_learning_rate(learning_rate),
+    # By name: what a later version puts in between does not change where a checkpoint has the rest.
+    return optax.named_chain(
+        ("clip", _clip(optimizer, params, trained)),
+        ("coupled_decay", decay if coupling == "coupled" else optax.identity()),
+        ("direction", direction),
+        ("decoupled_decay", decay if coupling == "decoupled" else optax.identity()),
+        ("rates", _scale_rates(params, rates, trained)),
+        ("schedule", optax.scale_by_learning_rate(learning_rate)),
     )

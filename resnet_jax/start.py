@@ -8,8 +8,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from resnet_jax import checkpoint, optimizer, params, step
-from resnet_jax import workdir as files
+from resnet_jax import atomic, checkpoint, optimizer, params, step, versions
 from resnet_jax.data import spec
 from resnet_jax.data.spec import Dataset
 from resnet_jax.errors import ConfigError
@@ -49,8 +48,8 @@ def dataset(config: ConfigDict, workdir: Path) -> Dataset:
     """
     if config.finetune.init_from is None:
         return spec.of(config.data)
-    if "data" in files.read_versions(workdir):
-        return files.stored_dataset(workdir, config)
+    if "data" in versions.read(workdir):
+        return versions.dataset(workdir, config)
     found, own = source.find(config.finetune.init_from, workdir), spec.of(config.data)
     if found.mean is None or found.std is None:
         return own
@@ -134,4 +133,4 @@ def _tell(run: Plan, state: TrainState, account: Account | None, workdir: Path) 
     kept = {"parameters": [dataclasses.asdict(row) for row in rows]}
     if account is not None:
         kept |= {"weights": dataclasses.asdict(account)}
-    files.write_atomically(workdir / table.FILE, json.dumps(kept, indent=1) + "\n")
+    atomic.write(workdir / table.FILE, json.dumps(kept, indent=1) + "\n")

@@ -12,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from resnet_jax import (
+    atomic,
     checkpoint,
     console,
     inputs,
@@ -322,7 +323,7 @@ class _Run:
             "eval_augment": self._config.eval_augment,
         }
         files.write_correct(self._workdir, np.asarray(correct))
-        files.write_json(self._workdir / files.RESULT, result)
+        atomic.write_json(self._workdir / files.RESULT, result)
         return result
 
 

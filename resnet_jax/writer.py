@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
+from resnet_jax import atomic
 from resnet_jax import workdir as files
 from resnet_jax.errors import WorkdirError
 
@@ -39,7 +40,7 @@ class JsonLines:
         self._path = path
         before = read(path, columns) if path.exists() else []
         kept = [r for r in before if r["step"] <= last_step and r.get("split") != "test"]
-        files.write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
+        atomic.write(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = path.open("a")
 
     def write(self, row: dict[str, Any]) -> None:

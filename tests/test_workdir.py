@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from resnet_jax import atomic, earlier, versions
 from resnet_jax import config as configs
 from resnet_jax import workdir as files
 from resnet_jax.errors import WorkdirError
@@ -175,6 +176,8 @@ class TestReadConfig:
             values = tiny_config.to_dict()
             part = values[section] if section else values
             if change == "missing":
+                if field in earlier.config_fields():  # an earlier version did not have it
+                    continue
                 del part[leaf]
             elif change == "added":
                 part[f"{leaf}_x"] = 1
@@ -189,7 +192,7 @@ class TestReadConfig:
 
 class TestReadResult:
     def test_returns_what_was_written(self, tmp_path):
-        files.write_json(tmp_path / files.RESULT, RESULT)
+        atomic.write_json(tmp_path / files.RESULT, RESULT)
         assert files.read_result(tmp_path) == RESULT
 
     def test_of_an_unfinished_run_is_none(self, tmp_path):
@@ -206,12 +209,12 @@ class TestReadResult:
 
     def test_of_a_version_without_views_had_none(self, tmp_path):
         old = {field: value for field, value in RESULT.items() if field != "eval_augment"}
-        files.write_json(tmp_path / files.RESULT, old)
+        atomic.write_json(tmp_path / files.RESULT, old)
         assert files.read_result(tmp_path) == old | {"eval_augment": ""}
 
     def test_names_every_field_that_a_result_lacks(self, tmp_path):
         for field in RESULT.keys() - {"eval_augment"}:
-            files.write_json(
+            atomic.write_json(
                 tmp_path / files.RESULT, {k: v for k, v in RESULT.items() if k != field}
             )
             refusal(files.read_result, tmp_path)
@@ -220,18 +223,18 @@ class TestReadResult:
 class TestWriteAtomically:
     def test_replaces_the_whole_file_and_leaves_nothing_beside_it(self, tmp_path):
         for text in ("a long first text\n", "x"):
-            files.write_atomically(tmp_path / "new" / "file", text)
+            atomic.write(tmp_path / "new" / "file", text)
             assert (tmp_path / "new" / "file").read_text() == text
         assert os.listdir(tmp_path / "new") == ["file"]
 
     def test_that_fails_keeps_the_old_content(self, tmp_path, monkeypatch):
-        files.write_atomically(tmp_path / "file", "old")
+        atomic.write(tmp_path / "file", "old")
 
         def full(descriptor):
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(os, "fsync", full)
-        text = refusal(files.write_atomically, tmp_path / "file", "new")
+        text = refusal(atomic.write, tmp_path / "file", "new")
         assert "No space left on device" in text
         assert (tmp_path / "file").read_text() == "old"
         assert os.listdir(tmp_path) == ["file"]
@@ -239,20 +242,20 @@ class TestWriteAtomically:
 
 class TestVersions:
     def test_name_packages_devices_and_code(self):
-        versions = files.versions(jax.devices())
-        assert set(versions["packages"]) == set(files.PACKAGES)
-        assert versions["packages"]["jax"] == jax.__version__
-        assert versions["device_count"] == 8
-        assert versions["platform"] == "cpu"
-        json.dumps(versions)
+        found = versions.current(jax.devices())
+        assert set(found["packages"]) == set(versions.PACKAGES)
+        assert found["packages"]["jax"] == jax.__version__
+        assert found["device_count"] == 8
+        assert found["platform"] == "cpu"
+        json.dumps(found)
 
     def test_know_the_commit_of_a_repository(self):
-        versions = files.versions(jax.devices())
+        found = versions.current(jax.devices())
         if (Path(files.__file__).parents[1] / ".git").exists():
-            assert len(versions["git_commit"]) == 40
-            assert type(versions["git_clean"]) is bool
+            assert len(found["git_commit"]) == 40
+            assert type(found["git_clean"]) is bool
 
     def test_are_null_where_git_is_missing(self, monkeypatch):
         monkeypatch.setenv("PATH", "")
-        versions = files.versions(jax.devices())
-        assert (versions["git_commit"], versions["git_clean"]) == (None, None)
+        found = versions.current(jax.devices())
+        assert (found["git_commit"], found["git_clean"]) == (None, None)

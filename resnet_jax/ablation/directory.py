@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from resnet_jax import atomic, versions, writer
 from resnet_jax import config as configs
 from resnet_jax import workdir as files
-from resnet_jax import writer
 from resnet_jax.ablation.design import Arm, Sweep
 from resnet_jax.errors import UserError, WorkdirError
 
@@ -29,7 +29,7 @@ FINAL = ("done", "diverged")
 def default_path(file: str, argument: str | None, settings: Iterable[str] = ()) -> Path:
     """`runs/sweeps/<name>-<argument>`, with what `--set` has changed."""
     parts = [Path(file).stem, *([argument] if argument else []), *settings]
-    return Path("runs") / "sweeps" / files.safe_name("-".join(parts))
+    return Path("runs") / "sweeps" / atomic.safe_name("-".join(parts))
 
 
 def plain(value: Any) -> Any:
@@ -102,7 +102,7 @@ class Directory:
         """
         new, before = declaration(sweep), self.declared()
         if before is None:
-            files.write_json(self.path / DECLARATION, new)
+            atomic.write_json(self.path / DECLARATION, new)
             return []
         changed = _differences(before, new)
         if changed:
@@ -123,7 +123,7 @@ class Directory:
         }
         if seen and seeds:
             merged["added_seeds"] = [*before.get("added_seeds", []), *seeds]
-        files.write_json(self.path / DECLARATION, merged)
+        atomic.write_json(self.path / DECLARATION, merged)
         names = [arm["name"] for arm in arms] + [f"seed {seed}" for seed in seeds]
         after = (
             "after runs have been seen; the table will say so" if seen else "before the first run"
@@ -163,7 +163,7 @@ class Directory:
         Raises:
             WorkdirError: it cannot be written.
         """
-        files.write_json(self.row_path(row["arm"], row["seed"]), dict(row))
+        atomic.write_json(self.row_path(row["arm"], row["seed"]), dict(row))
 
     def logged_step(self, arm: str, seed: int) -> int | None:
         """The last step that a run has logged, 0 before the first; None if it has not begun."""
@@ -244,14 +244,14 @@ def finished_row(
     workdir: Path, result: Mapping[str, Any], arm: str, seed: int, identity: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The row of a run that has finished, out of its workdir."""
-    versions, correct = files.read_versions(workdir), files.read_correct(workdir)
-    packages = versions.get("packages", {})
+    made_with, correct = versions.read(workdir), files.read_correct(workdir)
+    packages = made_with.get("packages", {})
     named = {name: packages.get(name) for name in ("jax", "jaxlib", "flax", "optax")}
-    named |= {name: versions.get(name) for name in ("resnet_jax", "python")}
+    named |= {name: made_with.get(name) for name in ("resnet_jax", "python")}
     train = [row for row in writer.read(workdir / files.METRICS) if row["split"] == "train"]
     fields = ("test_accuracy", "test_loss", "test_examples", "step", "parameters", "seconds")
     fields += ("images_per_second", "state_sha256")
-    data, commit = versions.get("data", {}), versions.get("git_commit")
+    data, commit = made_with.get("data", {}), made_with.get("git_commit")
     return {
         "format": FORMAT,
         "arm": arm,
@@ -263,11 +263,11 @@ def finished_row(
         **{field: result[field] for field in fields},
         "train_loss": train[-1]["loss"] if train else None,
         "versions": named,
-        "device": versions.get("device_kind"),
-        "devices": versions.get("device_count"),
-        "conv_backend": versions.get("conv_backend"),
+        "device": made_with.get("device_kind"),
+        "devices": made_with.get("device_count"),
+        "conv_backend": made_with.get("conv_backend"),
         "data": {"name": data.get("name"), "sha256": data.get("train_sha256")},
-        "git": commit and commit + ("" if versions.get("git_clean") else "-dirty"),
+        "git": commit and commit + ("" if made_with.get("git_clean") else "-dirty"),
         "correct": None if correct is None else base64.b64encode(np.packbits(correct)).decode(),
     }
 

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: an argument, or a network that cannot be built.
         WorkdirError: a file cannot be written.
     """
-    from resnet_jax import catalogue, workdir
+    from resnet_jax import atomic, catalogue
     from resnet_jax.errors import ConfigError
 
     if args.to is not None and (args.draw is None or args.to.suffix != ".svg"):
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         name = args.draw or ("custom" if custom else config.model.design)
         changes = [*args.set, *["bottleneck units"] * args.bottleneck]
         path = args.to or Path(f"{name}.svg")
-        workdir.write_atomically(path, catalogue.picture(config, name, changes))
+        atomic.write(path, catalogue.picture(config, name, changes))
         print(path)
         return 0
     found = catalogue.entries(config)

@@ -92,7 +92,7 @@ def evaluate(
         NonFiniteError: the loss is not finite.
         WorkdirError: the workdir or its checkpoint is missing or damaged.
     """
-    from resnet_jax import checkpoint, evaluate, plan, sharding
+    from resnet_jax import checkpoint, evaluate, plan, sharding, versions
     from resnet_jax import step as steps
     from resnet_jax import workdir as files
     from resnet_jax.data import folder, pipeline, source, spec, views
@@ -104,7 +104,7 @@ def evaluate(
     # The run's batch size may not suit this machine; evaluation takes the devices that divide it.
     devices = sharding.all_devices()
     count = math.gcd(config.batch_size // config.accumulation, len(devices))
-    dataset = files.stored_dataset(workdir, config)
+    dataset = versions.dataset(workdir, config)
     where = data_dir or config.data.dir
     if dataset.name == spec.FOLDER:
         dataset = folder.of_run(dataset, config.data, where)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from resnet_jax import checkpoint, cli, params, plan, sharding, step
+from resnet_jax import atomic, checkpoint, cli, params, plan, sharding, step, versions
 from resnet_jax import config as configs
 from resnet_jax import workdir as files
 from resnet_jax.convert import convert, network, safetensors_file, weights_file
@@ -74,7 +74,7 @@ def read_weights(source: Path, target: Path, choices: Choices) -> dict[str, Any]
         run = _plan(config, dataset, given=bool(choices.stem))
         variables = convert.to_variables(family, weights.tensors, run.recipe.model, found.channels)
     state = _state(run, variables)
-    versions = files.versions(run.devices) | {
+    made_with = versions.current(run.devices) | {
         "data": {
             "name": dataset.name,
             "mean": list(dataset.mean),
@@ -82,7 +82,7 @@ def read_weights(source: Path, target: Path, choices: Choices) -> dict[str, Any]
             "image_shape": list(dataset.image_shape),
             "classes": dataset.num_classes,
         },
-        files.CONVERTED: {
+        versions.CONVERTED: {
             "file": source.name,
             "sha256": weights.sha256,
             "layout": family.name,
@@ -91,8 +91,8 @@ def read_weights(source: Path, target: Path, choices: Choices) -> dict[str, Any]
     }
     with _whole(target) as temporary:
         temporary.mkdir()
-        files.write_atomically(temporary / files.CONFIG, configs.to_json(config))
-        files.write_json(temporary / files.VERSIONS, versions)
+        atomic.write(temporary / files.CONFIG, configs.to_json(config))
+        atomic.write_json(temporary / versions.FILE, made_with)
         checkpoints = checkpoint.Checkpoints(temporary)
         try:
             checkpoints.save(state, {})
@@ -205,13 +205,13 @@ def write_weights(source: Path, target: Path, choices: Choices, at: str) -> dict
         raise ConfigError(f"--to {target}: a workdir is written as NAME.safetensors; write that")
     _refuse_existing(target)
     config = files.read_config(source)
-    dataset = files.stored_dataset(source, config)
+    dataset = versions.dataset(source, config)
     # Shapes alone decide whether a layout fits, so the devices and the batch do not matter.
     config.batch_size, config.accumulation, config.conv_backend = 1, 1, "xla"
     run = plan.make(config, jax.devices()[:1], dataset)
     state = checkpoint.read(source, step.state_shapes(run.recipe, run.image_shape), at)
     defaults = cli.load(str(_DEFAULTS)).model
-    known = files.read_versions(source).get(files.CONVERTED, {}).get("layout")
+    known = versions.read(source).get(versions.CONVERTED, {}).get("layout")
     family, tensors = _in_layout(choices, known, state, run, defaults)
     preprocessing = {
         "mean": list(dataset.mean),

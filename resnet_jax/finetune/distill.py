@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from resnet_jax import checkpoint
+from resnet_jax import checkpoint, versions
 from resnet_jax import workdir as files
 from resnet_jax.data import mix
 from resnet_jax.data.spec import Dataset
@@ -58,7 +58,7 @@ def find(
     found = source.find(config.finetune.teacher, field=FIELD)
     # What the student's config names is named by the user; other code is not imported.
     stored = files.read_config(found.workdir, config.model.plugins, config.model.unit)
-    theirs = files.stored_dataset(found.workdir, stored)
+    theirs = versions.dataset(found.workdir, stored)
     for what, here, there in (
         ("classes", dataset.num_classes, theirs.num_classes),
         ("height, width and channels", dataset.image_shape, theirs.image_shape),
@@ -103,7 +103,7 @@ def read(teacher: Teacher) -> dict[str, Any]:
     return source.read(Source(teacher.workdir, teacher.step, None, None))
 
 
-def versions(teacher: Teacher, variables: dict[str, Any]) -> dict[str, Any]:
+def identity(teacher: Teacher, variables: dict[str, Any]) -> dict[str, Any]:
     """What identifies a teacher, for `versions.json`."""
     return {"step": teacher.step, "sha256": checkpoint.sha256(variables)}
 
@@ -114,7 +114,7 @@ def check_same(workdir: Path, now: dict[str, Any]) -> None:
     Raises:
         WorkdirError: it is another.
     """
-    before = files.read_versions(workdir).get("teacher", now)
+    before = versions.read(workdir).get("teacher", now)
     if before["sha256"] != now["sha256"]:
         raise WorkdirError(
             f"{workdir} began with another teacher, of step {before['step']}, than that of step "

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from resnet_jax import checkpoint
+from resnet_jax import checkpoint, versions
 from resnet_jax import workdir as files
 from resnet_jax.errors import ConfigError, WorkdirError
 from resnet_jax.finetune.phases import OWN
@@ -69,7 +69,7 @@ def find(path: str, workdir: Path | None = None, field: str = FIELD) -> Source:
     step = _result(workdir) if step is None else step
     if step is None:
         raise WorkdirError(f"{workdir} has no checkpoint yet; run its training first")
-    data = files.read_versions(workdir).get("data", {})
+    data = versions.read(workdir).get("data", {})
     mean, std = (tuple(data[name]) if name in data else None for name in ("mean", "std"))
     return Source(workdir, step, mean, std)
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from resnet_jax import checkpoint, plan, step, train
+from resnet_jax import checkpoint, plan, step, train, versions
 from resnet_jax import workdir as files
 from resnet_jax.__main__ import parse
 from resnet_jax.commands import convert as command
@@ -37,7 +37,7 @@ def convert(name: str, target: Path, *more) -> Path:
 
 def variables(workdir: Path) -> dict:
     config = files.read_config(workdir)
-    dataset = files.stored_dataset(workdir, config)
+    dataset = versions.dataset(workdir, config)
     run = plan.make(config, jax.devices()[:1], dataset)
     shapes = step.state_shapes(run.recipe, dataset.image_shape)
     return checkpoint.read(workdir, shapes, "latest").evaluated()
@@ -61,10 +61,10 @@ def test_a_cifar_network_becomes_a_workdir_of_cifar10(cifar):
     ]
     config = files.read_config(cifar)
     assert (config.data.name, config.model.projection) == ("cifar10", "A")
-    dataset = files.stored_dataset(cifar, config)
+    dataset = versions.dataset(cifar, config)
     assert (dataset.mean, dataset.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     assert dataset.image_shape == (32, 32, 3)
-    where = files.read_versions(cifar)["converted"]
+    where = versions.read(cifar)["converted"]
     assert where["file"] == "cifar_a.th"
     assert where["sha256"] == weights_file.read(fixture_file("cifar_a")).sha256
 
@@ -83,7 +83,7 @@ def test_evaluate_reads_the_workdir(cifar, monkeypatch):
 def test_a_network_without_a_data_set_says_so(imagenet, capfd):
     config = files.read_config(imagenet)
     assert config.data.name == spec.NONE
-    dataset = files.stored_dataset(imagenet, config)
+    dataset = versions.dataset(imagenet, config)
     assert (dataset.num_classes, dataset.image_shape) == (7, (224, 224, 3))
     with pytest.raises(DataError, match="no data set") as caught:
         evaluate.evaluate(imagenet)
@@ -131,7 +131,7 @@ def test_preprocessing_travels_with_the_weights(tmp_path, capfd):
         48,
     )
     for workdir in (first, tmp_path / "c"):
-        dataset = files.stored_dataset(workdir, files.read_config(workdir))
+        dataset = versions.dataset(workdir, files.read_config(workdir))
         assert dataset.mean == (0.5, 0.4, 0.3)
         assert dataset.std == (0.2, 0.25, 0.3)
         assert dataset.image_shape == (48, 48, 3)
@@ -151,7 +151,7 @@ def test_the_averages_of_a_run_are_written_and_its_preprocessing(tmp_path, tiny_
     assert safetensors_file.read(file)[0]["bn1.num_batches_tracked"] == 2
     assert run(file, "--to", again, "--data", "digits") == 0
     assert jax.tree.all(jax.tree.map(np.array_equal, state.ema, variables(again)))
-    dataset = files.stored_dataset(again, files.read_config(again))
+    dataset = versions.dataset(again, files.read_config(again))
     assert dataset == made.dataset
 
 

@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from configs import digits_quickstart
-from resnet_jax import train, writer
+from resnet_jax import atomic, train, writer
 from resnet_jax import workdir as files
 from resnet_jax.commands import evaluate as command
 from resnet_jax.errors import ConfigError, DataError, NonFiniteError, WorkdirError
@@ -173,7 +173,7 @@ def test_a_config_that_the_code_cannot_run_is_the_workdirs_fault(trained, tmp_pa
     shutil.copytree(trained, tmp_path / "run")
     stored = json.loads((trained / files.CONFIG).read_text())
     stored["model"]["design"] = "of_the_future"
-    files.write_json(tmp_path / "run" / files.CONFIG, stored)
+    atomic.write_json(tmp_path / "run" / files.CONFIG, stored)
     with pytest.raises(WorkdirError, match="of_the_future"):
         command.evaluate(tmp_path / "run")
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from resnet_jax import config as configs
-from resnet_jax import train
+from resnet_jax import train, versions
 from resnet_jax import workdir as files
 from resnet_jax.commands import evaluate
 from resnet_jax.data import cache, folder, source, spec
@@ -221,10 +221,10 @@ class TestRun:
         assert (
             "note      1 of 31 images cannot be read and are left out: train/ant/broken.png" in text
         )
-        versions = files.read_versions(tmp_path / "run")["data"]
-        assert versions["class_names"] == list(CLASSES)
-        assert versions["left_out"] == ["train/ant/broken.png (no image)"]
-        json.dumps(versions)
+        recorded = versions.read(tmp_path / "run")["data"]
+        assert recorded["class_names"] == list(CLASSES)
+        assert recorded["left_out"] == ["train/ant/broken.png (no image)"]
+        json.dumps(recorded)
 
     def test_is_evaluated_with_its_own_statistics_also_elsewhere(self, trained, images, tmp_path):
         result, _ = trained
@@ -240,8 +240,8 @@ class TestRun:
         write_image(tmp_path / "moved" / "test" / "bee" / "new.png", 5)
         other = evaluate.evaluate(tmp_path / "run", data_dir=str(tmp_path / "moved"))
         assert other["examples"] == 1
-        stored = files.stored_dataset(tmp_path / "run", files.read_config(tmp_path / "run"))
-        assert stored.mean == tuple(files.read_versions(tmp_path / "run")["data"]["mean"])
+        stored = versions.dataset(tmp_path / "run", files.read_config(tmp_path / "run"))
+        assert stored.mean == tuple(versions.read(tmp_path / "run")["data"]["mean"])
 
     def test_is_not_evaluated_on_other_classes(self, trained, images, tmp_path):
         (images / "train" / "cow").rename(images / "train" / "dog")

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from resnet_jax import checkpoint, params, plan, sharding, step, train, writer
-from resnet_jax import workdir as files
+from resnet_jax import checkpoint, params, plan, sharding, step, train, versions, writer
 from resnet_jax.commands.evaluate import evaluate
 from resnet_jax.data import pipeline, spec
 from resnet_jax.errors import ConfigError, WorkdirError
@@ -155,12 +154,12 @@ def test_a_taught_run_goes_on_in_the_same_bits_with_its_teacher_and_with_no_othe
 def test_a_teacher_of_other_classes_or_images_is_an_error_and_nothing_is_written(
     taught_config, one_device, tmp_path, monkeypatch, dataset, words
 ):
-    stored = files.stored_dataset
+    stored = versions.dataset
 
     def other(workdir, config):
         return _replaced(stored(workdir, config), dataset)
 
-    monkeypatch.setattr(files, "stored_dataset", other)
+    monkeypatch.setattr(versions, "dataset", other)
     with pytest.raises(ConfigError, match=words) as caught:
         train.train_and_evaluate(taught_config, tmp_path / "run", one_device)
     assert len(str(caught.value).splitlines()) <= 2

@@ -4,7 +4,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from resnet_jax import workdir as files
+from resnet_jax import atomic
 from resnet_jax.ablation.directory import LOGS, Directory
 from resnet_jax.ablation.launch import Order
 
@@ -46,7 +46,7 @@ def write(order: Order, where: Directory, name: str) -> Path:
     directory = where.path.absolute()
     (directory / LOGS).mkdir(parents=True, exist_ok=True)  # SLURM does not make it
     text = _TEXT.format(
-        name=files.safe_name(name),
+        name=atomic.safe_name(name),
         shares=order.jobs,
         logs=directory / LOGS,
         directory=directory,
@@ -55,5 +55,5 @@ def write(order: Order, where: Directory, name: str) -> Path:
         command=shlex.join(words),
     )
     path = where.path / SCRIPT
-    files.write_atomically(path, text)
+    atomic.write(path, text)
     return path
