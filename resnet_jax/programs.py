@@ -8,7 +8,6 @@ from ml_collections import ConfigDict
 from resnet_jax import config as configs
 from resnet_jax import evaluate, step
 from resnet_jax.finetune import distill, features
-from resnet_jax.finetune.features import FeatureBatches
 from resnet_jax.plan import Plan
 from resnet_jax.step import Steps
 
@@ -44,7 +43,7 @@ class Programs:
         test = evaluate.compile_correctness(recipe.model, recipe.batches, size)
         if run.config.finetune.cache_features:
             cache = features.compile_cache(recipe.model, recipe.batches, size)
-            recipe = dataclasses.replace(recipe, batches=FeatureBatches.of(recipe.batches))
+            recipe = features.on_features(recipe)
         evaluation = evaluate.compile_evaluation(recipe.model, recipe.batches, size)
         # A copy: whoever changes the config afterwards would change what it is compared with.
         run = dataclasses.replace(run, config=run.config.copy_and_resolve_references())

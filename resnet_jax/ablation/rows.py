@@ -226,7 +226,8 @@ def _cost(stored: Mapping[str, Any]) -> Cost | None:
     """What the run cost, if the row says so."""
     if stored.get("optimizer_bytes") is None or stored.get("step_flops") is None:
         return None
-    flops = float(stored["step_flops"]) * int(stored["step"])
+    once = float(stored.get("once_flops") or 0)  # rows of earlier versions do not have it
+    flops = once + float(stored["step_flops"]) * int(stored["step"])
     cost = Cost(float(stored["seconds"]), float(stored["optimizer_bytes"]), flops)
     for name, value in dataclasses.asdict(cost).items():
         if not (math.isfinite(value) and value >= 0):

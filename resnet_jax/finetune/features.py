@@ -1,6 +1,7 @@
 """Cached features: what a frozen body makes of each image is computed once, and the head trained on it."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from resnet_jax.data.pipeline import Batches, DeviceExamples
 from resnet_jax.errors import ConfigError
 from resnet_jax.finetune.freeze import Frozen
 from resnet_jax.models.meeting import COLLECTION, FEATURES
+from resnet_jax.step import Recipe
 
 FIELD = "finetune.cache_features"
 
@@ -54,6 +56,11 @@ class FeatureBatches(Batches):
     def normalise(self, images: jax.Array) -> jax.Array:
         """Features are taken as they are."""
         return images
+
+
+def on_features(recipe: Recipe) -> Recipe:
+    """A recipe whose steps take features instead of images."""
+    return dataclasses.replace(recipe, batches=FeatureBatches.of(recipe.batches))
 
 
 def check(config: ConfigDict) -> None:
@@ -142,6 +149,26 @@ def _draws(
     return False
 
 
+def batch_of_features(
+    model: nn.Module,
+    batches: Batches,
+    batch_size: int,
+    variables: dict[str, Any],
+    examples: DeviceExamples,
+    start: jax.Array,
+) -> jax.Array:
+    """The features [B, 1, W, F] of the examples from `start` on; arguments as for `compile_cache`."""
+
+    def features(images: jax.Array) -> jax.Array:
+        _, seen = model.apply(variables, images, train=False, mutable=[COLLECTION])
+        return seen[COLLECTION][FEATURES][0]
+
+    size = batches.evaluation_size(batch_size, len(examples))
+    images, _, _ = batches.evaluation(examples, start, size)
+    views = [images, images[:, :, ::-1]] if batches.augment else [images]
+    return jnp.stack([features(view) for view in views], axis=1)[:, None]
+
+
 def compile_cache(
     model: nn.Module, batches: Batches, batch_size: int
 ) -> Callable[[dict[str, Any], DeviceExamples], DeviceExamples]:
@@ -153,17 +180,7 @@ def compile_cache(
         batch_size: images at a time.
     """
     whole = sharding.replicated(batches.mesh)
-
-    def features(variables: Any, images: jax.Array) -> jax.Array:
-        _, seen = model.apply(variables, images, train=False, mutable=[COLLECTION])
-        return seen[COLLECTION][FEATURES][0]
-
-    def one_batch(variables: Any, examples: DeviceExamples, start: jax.Array) -> jax.Array:
-        size = batches.evaluation_size(batch_size, len(examples))
-        images, _, _ = batches.evaluation(examples, start, size)
-        views = [images, images[:, :, ::-1]] if batches.augment else [images]
-        return jnp.stack([features(variables, view) for view in views], axis=1)[:, None]
-
+    one_batch = functools.partial(batch_of_features, model, batches, batch_size)
     compiled = jax.jit(one_batch, out_shardings=whole)
 
     def cache(variables: dict[str, Any], examples: DeviceExamples) -> DeviceExamples:

@@ -43,6 +43,23 @@ def test_what_is_frozen_costs_no_memory_and_no_backward_pass(measured):
     assert probe["step_flops"] < 0.6 * whole["step_flops"]
 
 
+def test_cached_features_cost_a_forward_pass_of_each_image_once(tiny_config, measured):
+    probe = {"finetune.freeze": ("all_but_head",), "augment": "flip"}
+    slow, fast = measured(**probe), measured(**probe | {"finetune.cache_features": True})
+    forward = 2 * estimate.network(tiny_config).multiplications
+    images = 2 * spec.get("digits").splits["train"]  # each and its mirror image
+    assert fast["step_flops"] < 0.1 * slow["step_flops"]
+    # XLA counts no product with the zeros of a border, which are many in so small an image.
+    assert 0.7 * forward * images < fast["once_flops"] < 2 * forward * images
+    assert slow["once_flops"] == 0
+    assert fast["optimizer_bytes"] == slow["optimizer_bytes"]
+
+
+def test_phases_differ_so_that_no_step_costs_what_another_does(measured):
+    found = measured(**{"finetune.phases": (("head", ()), ("all", ()))})
+    assert found == {"optimizer_bytes": None, "step_flops": None}
+
+
 def test_the_convolutions_that_compute_make_no_difference(measured):
     assert measured(conv_backend="auto") == measured(conv_backend="xla")
 

@@ -10,6 +10,7 @@ import pytest
 from flax import linen as nn
 
 from resnet_jax import checkpoint, params, plan, sharding, step, train, versions, writer
+from resnet_jax.ablation import cost
 from resnet_jax.commands.evaluate import evaluate
 from resnet_jax.data import pipeline, spec
 from resnet_jax.errors import ConfigError, WorkdirError
@@ -90,6 +91,14 @@ def test_the_student_comes_near_to_its_teacher_and_nothing_of_it_is_saved(
     (tmp_path / "teacher").rename(tmp_path / "gone")
     assert evaluate(tmp_path / "student")["accuracy"] == result["test_accuracy"]
     assert train.train_and_evaluate(taught_config, tmp_path / "student", one_device) == result
+
+
+def test_a_step_costs_the_forward_pass_of_the_teacher_too(taught_config):
+    taught = cost.measure(taught_config, spec.of(taught_config.data))
+    taught_config.finetune.teacher = None
+    alone = cost.measure(taught_config, spec.of(taught_config.data))
+    assert taught["step_flops"] > 1.3 * alone["step_flops"]
+    assert taught["optimizer_bytes"] == alone["optimizer_bytes"]
 
 
 def test_devices_and_recomputation_do_not_change_what_is_learnt(taught_config):
