@@ -23,6 +23,7 @@ class Workload:
         flag: whether XLA's flag is set where the kernels are not used.
         constant: train on one prepared batch instead of drawing and augmenting.
         remat: `config.model.remat`.
+        freeze: `config.finetune.freeze`.
     """
 
     net: str = "resnet20"
@@ -33,6 +34,7 @@ class Workload:
     flag: bool = True
     constant: bool = False
     remat: bool = False
+    freeze: tuple[str, ...] = ()
 
 
 def ours(work: Workload) -> tuple[Callable[[], None], int]:
@@ -53,6 +55,7 @@ def ours(work: Workload) -> tuple[Callable[[], None], int]:
 
     config = config_for(work.net, work.batch, work.backend)
     config.model.remat = work.remat
+    config.finetune.freeze = tuple(work.freeze)
     if work.flag:
         backend.tune(config)
     made = plan.make(config)

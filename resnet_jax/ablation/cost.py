@@ -39,7 +39,7 @@ def measure(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
     run = plan.make(config, [_device()], dataset)
     recipe = distill.with_teacher(run)
     state = step.state_shapes(recipe, run.image_shape)
-    examples, once = _images(run), 0.0
+    examples, once = images(run), 0.0
     if recipe.teacher is not None:
         examples = _taught(recipe, run, examples)
     if config.finetune.cache_features:
@@ -56,7 +56,7 @@ def _flops(function: Callable, *shapes: Any) -> float | None:
     return (jax.jit(function).lower(*shapes).cost_analysis() or {}).get("flops")
 
 
-def _images(run: plan.Plan) -> DeviceExamples:
+def images(run: plan.Plan) -> DeviceExamples:
     """The shapes of the training images."""
     whole = sharding.replicated(run.recipe.batches.mesh)
     count = configs.train_examples(run.config, run.dataset)
