@@ -24,6 +24,7 @@ def draw(table: Table, out: Path) -> None:
 
 
 def _figure(table: Table) -> Any:
+    from matplotlib import ticker
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 6), layout="constrained")
@@ -35,7 +36,10 @@ def _figure(table: Table) -> Any:
         if arm.cost is not None and arm.summary.mean is not None:
             _point(axes, arm, _COLORS[group % len(_COLORS)])
     axes.set_xscale("log")
-    axes.set_xlabel("TFLOP of a run's training; without what the weights cost that it starts from")
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+    axes.set_xlabel("TFLOP of a run's training")
     axes.set_ylabel("test accuracy after the last epoch, %; bars: spread between seeds")
     axes.grid(alpha=0.3)
     for side in ("top", "right"):
