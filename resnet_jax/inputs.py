@@ -71,6 +71,8 @@ def load(run: Plan, workdir: Path) -> Inputs:
         own, kept = len(kept), mix.add(kept, config)
         added = {"images": len(kept) - own, "sha256": kept.sha256()}
         now["data"]["mix"] = {"name": config.data.mix, **added}
+    if plugins := versions.of_plugins(config.model):
+        now["plugins"] = plugins
     if taught is not None:
         now["teacher"] = distill.identity(taught, variables)
         distill.check_same(workdir, now["teacher"])

@@ -1,6 +1,7 @@
 """`versions.json`: with what a run was made, and what evaluation needs to repeat its preprocessing."""
 
 import dataclasses
+import hashlib
 import json
 import subprocess
 import sys
@@ -62,6 +63,17 @@ def of_data(dataset: Dataset, examples: Examples) -> dict[str, Any]:
             "left_out": list(dataset.left_out),
         }
     return known
+
+
+def of_plugins(model: ConfigDict) -> dict[str, str]:
+    """The source of each of a user's modules that a run has imported, as the start of its SHA-256."""
+    names = [*model.plugins, *([model.unit.partition(":")[0]] if model.unit else [])]
+    files_of = {name: getattr(sys.modules.get(name), "__file__", None) for name in names}
+    return {
+        name: hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+        for name, file in files_of.items()
+        if file is not None
+    }
 
 
 def read(workdir: Path) -> dict[str, Any]:

@@ -286,6 +286,20 @@ class TestThePage:
         assert found["state_sha256"] == result["state_sha256"]
         assert found["loss"] == result["test_loss"]
 
+    def test_a_change_of_its_source_is_said_when_the_run_is_continued(
+        self, page_modules, tmp_path, capsys
+    ):
+        config = digits_quickstart.get_config()
+        config.model.plugins, config.num_steps = ("my_pkg.my_tokens",), 1
+        for comment in ("", "# changed\n"):
+            (tmp_path / "run" / "result.json").unlink(missing_ok=True)
+            with (tmp_path / "my_pkg" / "my_tokens.py").open("a") as file:
+                file.write(comment)
+            train.train_and_evaluate(config, tmp_path / "run", jax.devices()[:1])
+        assert (
+            "note      earlier steps had plugins {'my_pkg.my_tokens': " in capsys.readouterr().out
+        )
+
     def test_its_unit_computes_logits_and_a_gradient(self, page_modules, images):
         model = config_with(unit="my_pkg.my_unit:MaxUnit").model
         network = architecture.build(model, 10)
