@@ -38,7 +38,6 @@ TARGETS = (
     "resnet_conv_input_gradient",
     "resnet_conv_filter_gradient",
     "resnet_norm_act",
-    "resnet_norm_act_gradient",
     "resnet_reduce",
 )
 """The names of the custom calls; `ffi.cc` says what each takes."""

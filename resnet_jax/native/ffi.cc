@@ -16,11 +16,6 @@ namespace {
 
 namespace ffi = xla::ffi;
 
-using Images = ffi::Buffer<ffi::F32, 4>;  // [batch, height, width, channels]
-using Kernel = ffi::Buffer<ffi::F32, 4>;  // [3, 3, in, out]
-using Rows = ffi::Buffer<ffi::F32, 2>;    // [2 or 3, channels]: coefficients or sums
-template <class Buffer>
-using Result = ffi::Result<Buffer>;
 using Sizes = std::vector<int64_t>;
 
 // Runs work items on the calling thread and on threads of XLA's own pool.
@@ -47,20 +42,153 @@ Parallel on(ffi::ThreadPool pool) {
     work();
     // All items have begun, so that whatever is waited for is being computed: nothing can lock up.
     for (int64_t spins = 0; state->done < n; spins++) {
-#if defined(__x86_64__)
-      __builtin_ia32_pause();
-#endif
       if (spins > 1000) std::this_thread::yield();
     }
     if (state->failed) throw std::bad_alloc();
   };
 }
 
-// Runs a call and turns what goes wrong into XLA's errors.
-template <class Body>
-ffi::Error guarded(const Body& body) {
+// ---- Checks
+
+void check(bool condition, const std::string& message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+std::string text(const Sizes& sizes) {
+  std::string list;
+  for (int64_t size : sizes) list += (list.empty() ? "" : ", ") + std::to_string(size);
+  return "[" + list + "]";
+}
+
+// The arrays of a call: operands, and behind them results, of which none may share its memory with
+// another array, since operands are still read when results are being written.
+class Arrays {
+ public:
+  Arrays(const ffi::RemainingArgs& operands, const ffi::RemainingRets& results)
+      : operands(operands.size()) {
+    for (size_t i = 0; i < operands.size(); i++) add(*operands.get<ffi::AnyBuffer>(i));
+    for (size_t i = 0; i < results.size(); i++) add(**results.get<ffi::AnyBuffer>(i));
+  }
+
+  const Sizes& sizes(size_t i) const {
+    check(i < arrays_.size(), "array " + std::to_string(i) + " is missing");
+    return arrays_[i].sizes;
+  }
+  float* get(size_t i, const std::string& name, const Sizes& expected) const {
+    check(sizes(i) == expected, name + " is " + text(sizes(i)) + ", expected " + text(expected));
+    return arrays_[i].begin;
+  }
+  // [batch, height, width, channels], in whole vectors of channels.
+  const Sizes& images(size_t i) const {
+    const Sizes& size = sizes(i);
+    check(size.size() == 4 && size[0] * size[1] * size[2] > 0 && whole_vectors(size[3]),
+          text(size) + " is not served: images that are not empty, with a multiple of " +
+              std::to_string(kLanes) + " channels");
+    return size;
+  }
+  bool has(size_t i) const { return i < arrays_.size(); }
+
+  const size_t operands;  // how many
+
+ private:
+  struct Array {
+    Sizes sizes;
+    float *begin, *end;
+  };
+
+  void add(const ffi::AnyBuffer& buffer) {
+    check(buffer.element_type() == ffi::F32, "an array is not of type float32");
+    float* begin = static_cast<float*>(buffer.untyped_data());
+    const auto sizes = buffer.dimensions();
+    const Array array = {Sizes(sizes.begin(), sizes.end()), begin, begin + buffer.element_count()};
+    for (const Array& other : arrays_) {
+      check(arrays_.size() < operands || array.end <= other.begin || other.end <= array.begin,
+            "a result shares its memory with another array");
+    }
+    arrays_.push_back(array);
+  }
+
+  std::vector<Array> arrays_;
+};
+
+ConvShape conv_shape(const Sizes& x, const Sizes& kernel, const Sizes& y, int64_t stride) {
+  const std::string all = text(x) + " with a kernel " + text(kernel) + " to " + text(y) +
+                          " at stride " + std::to_string(stride) + " is not served: ";
+  check(x.size() == 4 && kernel.size() == 4 && y.size() == 4, all + "all have 4 dimensions");
+  const ConvShape shape = {x[0], x[1], x[2], x[3], kernel[3], stride};
+  check(served(shape), all + "strides are 1 and 2, sizes even at stride 2, output channels a " +
+                           "multiple of " + std::to_string(kLanes));
+  check(kernel == Sizes{3, 3, x[3], kernel[3]}, all + "kernels are [3, 3, in, out]");
+  check(y == Sizes{x[0], shape.out_height(), shape.out_width(), kernel[3]},
+        all + "the output is [batch, height / stride, width / stride, out]");
+  return shape;
+}
+
+// The gradient dy of an output: the operand `first`, or formed of y, out, dout and coef, of which
+// that is the first.
+Source gradient(const Arrays& arrays, size_t first, bool relu) {
+  const Sizes& size = arrays.images(first);
+  const float* values = arrays.get(first, "dy", size);
+  if (arrays.operands == first + 1) return {values, size[3]};
+  check(arrays.operands == first + 4, "expected dy, or y, out, dout and coef");
+  return {arrays.get(first + 2, "dout", size), size[3], values, arrays.get(first + 1, "out", size),
+          arrays.get(first + 3, "coef", {3, size[3]}), relu};
+}
+
+// ---- Calls: operands -> results
+
+// x, kernel -> y, sums
+void Conv(const Parallel& parallel, const Arrays& arrays, int64_t stride, bool) {
+  const Sizes &x = arrays.sizes(0), &kernel = arrays.sizes(1), &y = arrays.sizes(2);
+  const ConvShape shape = conv_shape(x, kernel, y, stride);
+  conv(parallel, shape, arrays.get(0, "x", x), arrays.get(1, "kernel", kernel),
+       arrays.get(2, "y", y), arrays.get(3, "sums", {2, shape.out_channels}));
+}
+
+// kernel, dy -> dx
+void InputGradient(const Parallel& parallel, const Arrays& arrays, int64_t stride, bool relu) {
+  const Source dy = gradient(arrays, 1, relu);
+  const Sizes &kernel = arrays.sizes(0), &dx = arrays.images(arrays.operands);
+  const ConvShape shape = conv_shape(dx, kernel, arrays.sizes(1), stride);
+  conv_input_gradient(parallel, shape, dy, arrays.get(0, "kernel", kernel),
+                      arrays.get(arrays.operands, "dx", dx));
+}
+
+// x, dy -> dkernel
+void FilterGradient(const Parallel& parallel, const Arrays& arrays, int64_t stride, bool relu) {
+  const Source dy = gradient(arrays, 1, relu);
+  const Sizes &x = arrays.sizes(0), &dkernel = arrays.sizes(arrays.operands);
+  const ConvShape shape = conv_shape(x, dkernel, arrays.sizes(1), stride);
+  conv_filter_gradient(parallel, shape, arrays.get(0, "x", x), dy,
+                       arrays.get(arrays.operands, "dkernel", dkernel));
+}
+
+// y, coef [, residual] -> out
+void NormAct(const Parallel& parallel, const Arrays& arrays, int64_t, bool relu) {
+  const Sizes& y = arrays.images(0);
+  const float* residual = arrays.operands > 2 ? arrays.get(2, "residual", y) : nullptr;
+  norm_act(parallel, y[0] * y[1] * y[2], y[3], arrays.get(0, "y", y),
+           arrays.get(1, "coef", {2, y[3]}), residual, relu,
+           arrays.get(arrays.operands, "out", y));
+}
+
+// y -> sums of y and of y * y; y, out, dout -> sums of dz and of dz * y [, dz]
+void Reduce(const Parallel& parallel, const Arrays& arrays, int64_t, bool relu) {
+  const Sizes& y = arrays.images(0);
+  const size_t n = arrays.operands;
+  check(n == 1 || n == 3, "expected y, or y, out and dout");
+  const Source dz = {arrays.get(n - 1, "dout", y), y[3], arrays.get(0, "y", y),
+                     arrays.get(n / 2, "out", y), nullptr, relu};
+  float* stored = arrays.has(n + 1) ? arrays.get(n + 1, "dz", y) : nullptr;
+  reduce(parallel, y[0] * y[1] * y[2], dz, arrays.get(n, "sums", {2, y[3]}), stored);
+}
+
+// What goes wrong becomes XLA's error.
+template <auto body>
+ffi::Error guarded(ffi::ThreadPool pool, int64_t stride, bool relu, ffi::RemainingArgs operands,
+                   ffi::RemainingRets results) {
   try {
-    body();
+    body(on(pool), Arrays(operands, results), stride, relu);
   } catch (const std::invalid_argument& error) {
     return ffi::Error::InvalidArgument(error.what());
   } catch (const std::exception& error) {
@@ -69,212 +197,21 @@ ffi::Error guarded(const Body& body) {
   return ffi::Error::Success();
 }
 
-// ---- Checks
-
-std::string text(const Sizes& sizes) {
-  std::string list;
-  for (int64_t size : sizes) list += (list.empty() ? "" : ", ") + std::to_string(size);
-  return "[" + list + "]";
+auto binding() {
+  auto bound = ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<int64_t>("stride").Attr<bool>("relu");
+  return std::move(bound).RemainingArgs().RemainingRets();
 }
-
-template <class Buffer>
-Sizes sizes(const Buffer& buffer) {
-  return Sizes(buffer.dimensions().begin(), buffer.dimensions().end());
-}
-
-void check(bool condition, const std::string& message) {
-  if (!condition) throw std::invalid_argument(message);
-}
-
-template <class Buffer>
-void check_sizes(const std::string& name, const Buffer& buffer, const Sizes& expected) {
-  const Sizes found = sizes(buffer);
-  check(found == expected, name + " is " + text(found) + ", expected " + text(expected));
-}
-
-// Operands are still read when results are being written.
-template <class Written, class... Buffers>
-void check_apart(const Written& written, const Buffers&... others) {
-  const auto begin = [](const auto& buffer) { return static_cast<char*>(buffer.untyped_data()); };
-  const auto end = [&](const auto& buffer) { return begin(buffer) + buffer.size_bytes(); };
-  check(((end(written) <= begin(others) || end(others) <= begin(written)) && ...),
-        "a result shares its memory with another array");
-}
-
-template <class Written>
-void check_apart(const Written& written, const ffi::RemainingArgs& more) {
-  for (size_t i = 0; i < more.size(); i++) check_apart(written, *more.get<ffi::AnyBuffer>(i));
-}
-
-// One of the operands or results that may be absent.
-template <class Buffer, class More>
-auto optional(const More& more, size_t i) {
-  const auto buffer = more.template get<Buffer>(i);
-  if (!buffer.has_value()) throw std::invalid_argument(buffer.error().message());
-  return *buffer;
-}
-
-// The channels of images, which the kernels between convolutions read in whole vectors.
-int64_t channels(const Images& images) {
-  const int64_t count = images.dimensions()[3];
-  check(whole_vectors(count), std::to_string(count) + " channels, expected a multiple of " +
-                                  std::to_string(kLanes));
-  return count;
-}
-
-int64_t pixels(const Images& images) {
-  const Sizes size = sizes(images);
-  check(size[0] * size[1] * size[2] > 0, text(size) + " has no pixels");
-  return size[0] * size[1] * size[2];
-}
-
-ConvShape conv_shape(const Images& x, const Kernel& kernel, const Images& y, int64_t stride) {
-  const Sizes in = sizes(x), filter = sizes(kernel);
-  check_sizes("the kernel", kernel, {3, 3, in[3], filter[3]});
-  const ConvShape shape = {in[0], in[1], in[2], in[3], filter[3], stride};
-  check(served(shape), text(in) + " with a kernel " + text(filter) + " at stride " +
-                           std::to_string(stride) + " is not served: strides are 1 and 2, sizes " +
-                           "even at stride 2, output channels a multiple of " +
-                           std::to_string(kLanes));
-  check_sizes("the output", y, {in[0], shape.out_height(), shape.out_width(), filter[3]});
-  return shape;
-}
-
-// The source of dz, or with `coef` of dy, of a normalisation of y.
-Source formed(const Images& y, const Images& out, const Images& dout, const float* coef,
-              bool relu) {
-  check_sizes("out", out, sizes(y));
-  check_sizes("dout", dout, sizes(y));
-  return {dout.typed_data(), channels(y), y.typed_data(), out.typed_data(), coef, relu};
-}
-
-// The gradient dy of an output.
-struct Gradient {
-  Images like;  // of the same shape
-  Source source;
-};
-
-// It is given as it is, or as y, out, dout and coef, from which it is formed.
-Gradient gradient(const ffi::RemainingArgs& given, bool relu) {
-  check(given.size() == 1 || given.size() == 4, "expected dy, or y, out, dout and coef");
-  const auto images = [&](size_t i) { return optional<Images>(given, i); };
-  const Images first = images(0);
-  if (given.size() == 1) return {first, {first.typed_data(), first.dimensions()[3]}};
-  const Rows coef = optional<Rows>(given, 3);
-  check_sizes("coef", coef, {3, channels(first)});
-  return {first, formed(first, images(1), images(2), coef.typed_data(), relu)};
-}
-
-// ---- Calls
-
-ffi::Error Conv(ffi::ThreadPool pool, int64_t stride, Images x, Kernel kernel, Result<Images> y,
-                Result<Rows> sums) {
-  return guarded([&] {
-    const ConvShape shape = conv_shape(x, kernel, *y, stride);
-    check_sizes("sums", *sums, {2, shape.out_channels});
-    check_apart(*y, x, kernel, *sums);
-    check_apart(*sums, x, kernel);
-    conv(on(pool), shape, x.typed_data(), kernel.typed_data(), y->typed_data(), sums->typed_data());
-  });
-}
-
-ffi::Error InputGradient(ffi::ThreadPool pool, int64_t stride, bool relu, Kernel kernel,
-                         ffi::RemainingArgs more, Result<Images> dx) {
-  return guarded([&] {
-    const Gradient dy = gradient(more, relu);
-    const ConvShape shape = conv_shape(*dx, kernel, dy.like, stride);
-    channels(*dx);
-    check_apart(*dx, kernel);
-    check_apart(*dx, more);
-    conv_input_gradient(on(pool), shape, dy.source, kernel.typed_data(), dx->typed_data());
-  });
-}
-
-ffi::Error FilterGradient(ffi::ThreadPool pool, int64_t stride, bool relu, Images x,
-                          ffi::RemainingArgs more, Result<Kernel> dkernel) {
-  return guarded([&] {
-    const Gradient dy = gradient(more, relu);
-    const ConvShape shape = conv_shape(x, *dkernel, dy.like, stride);
-    check_apart(*dkernel, x);
-    check_apart(*dkernel, more);
-    conv_filter_gradient(on(pool), shape, x.typed_data(), dy.source, dkernel->typed_data());
-  });
-}
-
-ffi::Error NormAct(ffi::ThreadPool pool, bool relu, Images y, Rows coef, ffi::RemainingArgs more,
-                   Result<Images> out) {
-  return guarded([&] {
-    check_sizes("coef", coef, {2, channels(y)});
-    check_sizes("out", *out, sizes(y));
-    check_apart(*out, y, coef);
-    check_apart(*out, more);
-    const float* residual = nullptr;
-    if (more.size() > 0) {
-      check(more.size() == 1, "expected at most one residual");
-      const auto images = optional<Images>(more, 0);
-      check_sizes("residual", images, sizes(y));
-      residual = images.typed_data();
-    }
-    norm_act(on(pool), pixels(y), channels(y), y.typed_data(), coef.typed_data(), residual, relu,
-             out->typed_data());
-  });
-}
-
-ffi::Error NormActGradient(ffi::ThreadPool pool, bool relu, ffi::RemainingArgs more,
-                           Result<Images> dx) {
-  return guarded([&] {
-    check(more.size() == 4, "expected y, out, dout and coef");
-    const Gradient dy = gradient(more, relu);
-    check_sizes("dx", *dx, sizes(dy.like));
-    check_apart(*dx, more);
-    norm_act_gradient(on(pool), pixels(dy.like), dy.source, dx->typed_data());
-  });
-}
-
-// With out and dout the sums of dz and of dz * y; without, those of y and of y * y.
-ffi::Error Reduce(ffi::ThreadPool pool, bool relu, Images y, ffi::RemainingArgs given,
-                  Result<Rows> sums, ffi::RemainingRets more) {
-  return guarded([&] {
-    check(given.size() == 0 || given.size() == 2, "expected out and dout, or neither");
-    const bool dz_given = given.size() == 2;
-    const Images out = dz_given ? optional<Images>(given, 0) : y;
-    const Images dout = dz_given ? optional<Images>(given, 1) : y;
-    const Source source = formed(y, out, dout, nullptr, relu && dz_given);
-    check_sizes("sums", *sums, {2, channels(y)});
-    check_apart(*sums, y, out, dout);
-    float* dz = nullptr;
-    if (more.size() > 0) {
-      check(more.size() == 1, "expected at most one dz");
-      auto images = optional<Images>(more, 0);
-      check_sizes("dz", *images, sizes(y));
-      check_apart(*images, y, out, dout, *sums);
-      dz = images->typed_data();
-    }
-    reduce(on(pool), pixels(y), source, sums->typed_data(), dz);
-  });
-}
-
-auto call() { return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>(); }
-auto strided() { return call().Attr<int64_t>("stride"); }
-auto rectified() { return call().Attr<bool>("relu"); }
 
 }  // namespace
 }  // namespace resnet_jax
 
 using namespace resnet_jax;
 
-#define TARGET XLA_FFI_DEFINE_HANDLER_SYMBOL
-
-TARGET(resnet_conv, Conv, strided().Arg<Images>().Arg<Kernel>().Ret<Images>().Ret<Rows>());
-TARGET(resnet_conv_input_gradient, InputGradient,
-       strided().Attr<bool>("relu").Arg<Kernel>().RemainingArgs().Ret<Images>());
-TARGET(resnet_conv_filter_gradient, FilterGradient,
-       strided().Attr<bool>("relu").Arg<Images>().RemainingArgs().Ret<Kernel>());
-TARGET(resnet_norm_act, NormAct,
-       rectified().Arg<Images>().Arg<Rows>().RemainingArgs().Ret<Images>());
-TARGET(resnet_norm_act_gradient, NormActGradient, rectified().RemainingArgs().Ret<Images>());
-TARGET(resnet_reduce, Reduce,
-       rectified().Arg<Images>().RemainingArgs().Ret<Rows>().RemainingRets());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(resnet_conv, guarded<Conv>, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(resnet_conv_input_gradient, guarded<InputGradient>, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(resnet_conv_filter_gradient, guarded<FilterGradient>, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(resnet_norm_act, guarded<NormAct>, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(resnet_reduce, guarded<Reduce>, binding());
 
 extern "C" int resnet_vector_length() { return kLanes; }
 

@@ -34,6 +34,7 @@ constexpr int kLanes = 4, kPixels = 16;
 constexpr int kLanes = 4, kPixels = 8;
 #endif
 constexpr int kTaps = 9;             // of a 3x3 kernel
+constexpr int kTapColumns = kLanes < 8 ? 3 : 1;  // in a tile: 8 sums hide an addition's latency
 constexpr int64_t kMostChunks = 16;  // where every chunk has sums of its own
 
 typedef float Vector __attribute__((vector_size(4 * kLanes)));
@@ -135,88 +136,52 @@ class Ahead {
   int64_t next_, end_, share_;
 };
 
-// The layout [blocks][height + 2][width + 2][block] of an image in the scratch; zeros at the border
-// and behind the last channel.
+// The layout [blocks][height + 2][width + 2][kLanes] of an image in the scratch; zeros at the
+// border and behind the last channel.
 struct Padded {
   int64_t height, width, channels;  // of the image
-  int64_t block;                    // channels in a block: a vector, or all of a grey or RGB image
 
-  Padded(int64_t height, int64_t width, int64_t channels)
-      : height(height), width(width), channels(channels),
-        block(channels == 1 || channels == 3 ? channels : kLanes) {}
-  int64_t blocks() const { return ceil_div(channels, block); }
-  int64_t row() const { return (width + 2) * block; }
+  int64_t blocks() const { return ceil_div(channels, kLanes); }
+  int64_t row() const { return (width + 2) * kLanes; }
   int64_t plane() const { return (height + 2) * row(); }
   int64_t size() const { return blocks() * plane(); }
   int64_t image_size() const { return height * width * channels; }
 };
 
 // Fills `blocks` planes, of the blocks from `first` on, with image number `image` of the source.
+// What has to be zero was so before, and stays so.
 inline void fill(const Source& source, int64_t image, const Padded& to, int64_t first,
                  int64_t blocks, float* planes) {
-  for (int64_t b = 0; b < blocks; b++) {
-    zero(planes + b * to.plane(), to.row());
-    zero(planes + (b + 1) * to.plane() - to.row(), to.row());
-  }
   for (int64_t at = 0; at < to.height * blocks; at++) {
-    const int64_t h = at / blocks, b = at % blocks, channel = (first + b) * to.block;
+    const int64_t h = at / blocks, b = at % blocks, channel = (first + b) * kLanes;
     const int64_t element = image * to.image_size() + h * to.width * to.channels + channel;
-    float* row = planes + b * to.plane() + (h + 1) * to.row();
+    float* pixels = planes + b * to.plane() + (h + 1) * to.row() + kLanes;
     if (channel + kLanes <= to.channels) {
       const auto vector = source.vectors(channel);
-      store(row, Vector{});
       for (int64_t x = 0; x < to.width; x++) {
-        store(row + (x + 1) * kLanes, vector(element + x * to.channels));
+        store(pixels + x * kLanes, vector(element + x * to.channels));
       }
-      store(row + (to.width + 1) * kLanes, Vector{});
-    } else {  // only inputs have such blocks; of one that holds all channels, a row is a single run
-      const bool all = to.block == to.channels;
-      const int64_t length = all ? to.width * to.block : to.channels - channel;
-      zero(row, to.row());
-      for (int64_t x = 0; x < (all ? 1 : to.width); x++) {
+    } else {  // only inputs have such blocks
+      for (int64_t x = 0; x < to.width; x++) {
         const float* from = source.values + element + x * to.channels;
-        std::copy(from, from + length, row + (x + 1) * to.block);
+        std::copy(from, from + to.channels - channel, pixels + x * kLanes);
       }
     }
   }
 }
 
-// Calls body(block, stride) with both as constants.
-template <class Body>
-void with_constants(int64_t block, int64_t stride, const Body& body) {
-  const auto with_stride = [&](auto constant) {
-    if (stride == 1) return body(constant, std::integral_constant<int, 1>());
-    return body(constant, std::integral_constant<int, 2>());
-  };
-  if (block == 1) return with_stride(std::integral_constant<int, 1>());
-  if (block == 3) return with_stride(std::integral_constant<int, 3>());
-  return with_stride(std::integral_constant<int, kLanes>());
+// Sums in double precision, kept apart for every chunk: [chunks][count].
+inline void add(double* sums, Vector vector) {
+  for (int lane = 0; lane < kLanes; lane++) sums[lane] += vector[lane];
 }
 
-// Sums of one value and of another for each channel, kept apart for every chunk.
-class ChannelSums {
- public:
-  ChannelSums(int64_t chunks, int64_t channels)
-      : channels_(channels), partial_(chunks * 2 * channels) {}
-  void add(int64_t chunk, int64_t channel, Vector first, Vector second) {
-    double* to = partial_.data() + chunk * 2 * channels_ + channel;
-    for (int lane = 0; lane < kLanes; lane++) {
-      to[lane] += first[lane];
-      to[channels_ + lane] += second[lane];
-    }
+inline void write_total(const std::vector<double>& partial, int64_t count, float* sums) {
+  for (int64_t i = 0; i < count; i++) {
+    double sum = 0;
+    for (size_t at = i; at < partial.size(); at += count) sum += partial[at];
+    sums[i] = static_cast<float>(sum);
   }
-  void write(float* sums) const {  // [2, channels]
-    for (int64_t i = 0; i < 2 * channels_; i++) {
-      double sum = 0;
-      for (size_t at = i; at < partial_.size(); at += 2 * channels_) sum += partial_[at];
-      sums[i] = static_cast<float>(sum);
-    }
-  }
-
- private:
-  int64_t channels_;
-  std::vector<double> partial_;
-};
+}
 
 // ---- Convolution, forward and with respect to the input
 
@@ -237,17 +202,15 @@ struct Pass {
 // pixel, which the instruction reads and spreads: with 16 pixels and 16 lanes 512 flops for 128
 // bytes from the L1 cache, 4 flops a byte; a pair of blocks has 9 KiB of weights, which stay there.
 // Measured on Zen 4 with AVX-512, ResNet-20 at batch 128, arrays not in the caches: 84-92% of the
-// peak forward, 72-93% for input gradients (the least at stride 2), 81% in the first layer.
-template <int Rows, int Columns, int Block, int Stride>
+// peak forward, 72-93% for input gradients (the least at stride 2), 60% in the first layer.
+template <int Rows, int Columns, int Stride>
 [[gnu::always_inline]]  // a call would need the sums in memory
 inline void tile(const Padded& image, const Pass& pass, const float* planes, const float* weights,
                  Ahead& ahead, Vector (&sums)[Rows * Columns]) {
-  const int64_t blocks = Block == kLanes ? image.blocks() : 1;
-  for (int64_t b = 0; b < blocks; b++, planes += image.plane(), weights += kTaps * Block * kLanes) {
-    const int64_t rest = image.channels - b * Block;
-    const int64_t channels = Block == kLanes ? std::min<int64_t>(Block, rest) : Block;
+  for (int64_t first = 0; first < image.channels; first += kLanes) {
+    const int64_t channels = std::min<int64_t>(kLanes, image.channels - first);
     for (const Pass::Tap& tap : pass.taps) {
-      const float* weight = weights + tap.kernel * Block * kLanes;
+      const float* weight = weights + tap.kernel * kLanes * kLanes;
       const float* pixels[Rows];
 #pragma GCC unroll 4
       for (int r = 0; r < Rows; r++) {
@@ -259,44 +222,38 @@ inline void tile(const Padded& image, const Pass& pass, const float* planes, con
         const Vector w = load(weight + c * kLanes);
 #pragma GCC unroll 16
         for (int p = 0; p < Rows * Columns; p++) {
-          sums[p] += broadcast(pixels[p / Columns][c + p % Columns * Stride * Block]) * w;
+          sums[p] += broadcast(pixels[p / Columns][c + p % Columns * Stride * kLanes]) * w;
         }
       }
     }
+    planes += image.plane();
+    weights += kTaps * kLanes * kLanes;
   }
 }
 
 // All output pixels for one vector of output channels. The last tiles of a row and of a column move
 // back to end with it, and count only what no tile before them has counted.
-template <int Rows, int Columns, int Block, int Stride>
+template <int Rows, int Columns, int Stride>
 void tiles(const Padded& image, const Pass& pass, const float* planes, const float* weights,
            float* out, Ahead& ahead, Vector& sum, Vector& squares) {
-  const int64_t row = pass.row, step = pass.step;
   for (int64_t h = 0; h < pass.height; h += Rows) {
     const int64_t top = std::min(h, pass.height - Rows);
     for (int64_t x = 0; x < pass.width; x += Columns) {
       const int64_t left = std::min(x, pass.width - Columns);
-      const float* from = planes + Stride * (top * image.row() + left * Block);
-      float* to = out + top * row + left * step;
+      const float* from = planes + Stride * (top * image.row() + left * kLanes);
+      float* to = out + top * pass.row + left * pass.step;
 #pragma GCC unroll 16
       for (int p = 0; p < Rows * Columns; p++) {
-        __builtin_prefetch(to + p / Columns * row + p % Columns * step, 1);
+        __builtin_prefetch(to + p / Columns * pass.row + p % Columns * pass.step, 1);
       }
-      Vector sums[Rows * Columns] = {};
-      tile<Rows, Columns, Block, Stride>(image, pass, from, weights, ahead, sums);
-      Vector tile_sum = {}, tile_squares = {};
-      const auto count = [&](Vector value) {
-        tile_sum += value;
-        tile_squares += value * value;
-      };
-      const bool whole = top == h && left == x;
+      Vector sums[Rows * Columns] = {}, tile_sum = {}, tile_squares = {};
+      tile<Rows, Columns, Stride>(image, pass, from, weights, ahead, sums);
 #pragma GCC unroll 16
       for (int p = 0; p < Rows * Columns; p++) {
-        store(to + p / Columns * row + p % Columns * step, sums[p]);
-        if (whole) count(sums[p]);
-      }
-      for (int64_t r = h - top; r < Rows && !whole; r++) {
-        for (int64_t t = x - left; t < Columns; t++) count(load(to + r * row + t * step));
+        store(to + p / Columns * pass.row + p % Columns * pass.step, sums[p]);
+        if (top + p / Columns < h || left + p % Columns < x) continue;
+        tile_sum += sums[p];
+        tile_squares += sums[p] * sums[p];
       }
       sum += tile_sum;
       squares += tile_squares;
@@ -304,37 +261,33 @@ void tiles(const Padded& image, const Pass& pass, const float* planes, const flo
   }
 }
 
-// The same with the form of tile that covers the output with the fewest, the widest of equals.
-template <int Block, int Stride>
-void best_tiles(const Padded& image, const Pass& pass, const float* planes, const float* weights,
-                float* out, Ahead& ahead, Vector& sum, Vector& squares) {
+// The form of tile that covers the output with the fewest, the widest of equals.
+template <int Stride>
+auto best_tiles(const Pass& pass) {
   const auto count = [&](int64_t rows, int64_t columns) {
     if (rows > pass.height || columns > pass.width) return INT64_MAX;
     return ceil_div(pass.height, rows) * ceil_div(pass.width, columns);
   };
   const int64_t line = count(1, kPixels), two = count(2, kPixels / 2), four = count(4, kPixels / 4);
   const int64_t fewest = std::min({line, two, four});
-  const auto form = fewest == INT64_MAX ? count(2, 2) < INT64_MAX ? tiles<2, 2, Block, Stride>
-                                                                  : tiles<1, 1, Block, Stride>
-                    : line == fewest    ? tiles<1, kPixels, Block, Stride>
-                    : two == fewest     ? tiles<2, kPixels / 2, Block, Stride>
-                                        : tiles<4, kPixels / 4, Block, Stride>;
-  form(image, pass, planes, weights, out, ahead, sum, squares);
+  if (fewest == INT64_MAX && count(2, 2) == INT64_MAX) return tiles<1, 1, Stride>;
+  return fewest == INT64_MAX ? tiles<2, 2, Stride>
+         : line == fewest    ? tiles<1, kPixels, Stride>
+         : two == fewest     ? tiles<2, kPixels / 2, Stride>
+                             : tiles<4, kPixels / 4, Stride>;
 }
 
-// Kernels [3, 3, in, out], if `transposed` [3, 3, out, in], as [out / kLanes][in / block][9][block]
-// [kLanes]; zeros behind the last input channel.
+// Kernels [3, 3, in, out], if `transposed` [3, 3, out, in], as [out / kLanes][in / kLanes][9]
+// [kLanes][kLanes]; zeros behind the last input channel.
 inline void pack(const Parallel& parallel, const float* kernel, int64_t in, int64_t out,
-                 int64_t block, bool transposed, float* packed) {
-  const int64_t rows = ceil_div(in, block) * kTaps * block;
+                 bool transposed, float* packed) {
+  const int64_t rows = ceil_div(in, kLanes) * kTaps * kLanes;
   const int64_t in_step = transposed ? 1 : out, out_step = transposed ? in : 1;
-  const int64_t blocks = out / kLanes, items = in * out < 1 << 14 ? 1 : blocks;
-  parallel(items, [=](int64_t item) {
-    for (int64_t at = blocks * item / items * rows; at < blocks * (item + 1) / items * rows; at++) {
-      const int64_t o = at / rows, tap = at / block % kTaps;
-      const int64_t c = at % rows / (kTaps * block) * block + at % block;
+  parallel(out / kLanes, [=](int64_t o) {
+    for (int64_t at = 0; at < rows; at++) {
+      const int64_t tap = at / kLanes % kTaps, c = at / (kTaps * kLanes) * kLanes + at % kLanes;
       const float* from = kernel + tap * in * out + c * in_step + o * kLanes * out_step;
-      float* to = packed + at * kLanes;
+      float* to = packed + (o * rows + at) * kLanes;
       for (int lane = 0; lane < kLanes; lane++) to[lane] = c < in ? from[lane * out_step] : 0.0f;
     }
   });
@@ -347,17 +300,19 @@ inline void run(const Parallel& parallel, int64_t batch, const Source& source, c
                 int64_t out_channels, float* out, float* channel_sums) {
   const int64_t area = passes[0].height * passes[0].width, out_blocks = out_channels / kLanes;
   const int64_t out_size = passes.size() * area * out_channels;
-  const int64_t weights = image.blocks() * kTaps * image.block * kLanes;  // of an output block
+  const int64_t weights = image.blocks() * kTaps * kLanes * kLanes;  // of an output block
   const Scratch packed = scratch(out_blocks * weights);
-  pack(parallel, kernel, image.channels, out_channels, image.block, transposed, packed.get());
+  pack(parallel, kernel, image.channels, out_channels, transposed, packed.get());
   // Weights that crowd the L2 cache are used for as many images as half a MiB holds.
   const bool few_weights = out_blocks * weights <= 1 << 17;
   const int64_t group = few_weights ? 1 : std::max<int64_t>(1, (1 << 17) / image.size());
   const int64_t chunks = std::max(std::min(batch, kMostChunks), batch / 8);
-  ChannelSums total(chunks, out_channels);
+  std::vector<double> total(chunks * 2 * out_channels);
   parallel(chunks, [&](int64_t chunk) {
     const int64_t end = batch * (chunk + 1) / chunks;
+    double* chunk_sums = total.data() + chunk * 2 * out_channels;
     const Scratch images = scratch(group * image.size());
+    zero(images.get(), group * image.size());
     for (int64_t first = batch * chunk / chunks; first < end; first += group) {
       const int64_t count = std::min(group, end - first), next = first + count;
       for (int64_t i = 0; i < count; i++) {
@@ -368,31 +323,31 @@ inline void run(const Parallel& parallel, int64_t batch, const Source& source, c
       Ahead ahead(source, next * image.image_size(),
                   std::min(end, next + group) * image.image_size(), visits);
       for (const Pass& pass : passes) {
-        with_constants(image.block, pass.stride, [&](auto block, auto stride) {
-          for (int64_t o = 0; o < out_blocks; o++) {
-            Vector sum = {}, squares = {};
-            for (int64_t i = 0; i < count; i++) {
-              float* to = out + (first + i) * out_size + pass.start + o * kLanes;
-              best_tiles<block, stride>(image, pass, images.get() + i * image.size(),
-                                        packed.get() + o * weights, to, ahead, sum, squares);
-            }
-            total.add(chunk, o * kLanes, sum, squares);
+        const auto form = pass.stride == 1 ? best_tiles<1>(pass) : best_tiles<2>(pass);
+        for (int64_t o = 0; o < out_blocks; o++) {
+          Vector sum = {}, squares = {};
+          for (int64_t i = 0; i < count; i++) {
+            float* to = out + (first + i) * out_size + pass.start + o * kLanes;
+            form(image, pass, images.get() + i * image.size(), packed.get() + o * weights, to,
+                 ahead, sum, squares);
           }
-        });
+          add(chunk_sums + o * kLanes, sum);
+          add(chunk_sums + out_channels + o * kLanes, squares);
+        }
       }
     }
   });
-  if (channel_sums) total.write(channel_sums);
+  if (channel_sums) write_total(total, 2 * out_channels, channel_sums);
 }
 
 // y = conv(x, kernel); sums [2, out_channels] of y and of y * y.
 inline void conv(const Parallel& parallel, const ConvShape& shape, const float* x,
                  const float* kernel, float* y, float* sums) {
-  const Padded image(shape.height, shape.width, shape.in_channels);
+  const Padded image = {shape.height, shape.width, shape.in_channels};
   Pass pass = {shape.stride, shape.out_height(), shape.out_width(), 0,
                shape.out_width() * shape.out_channels, shape.out_channels};
   for (int tap = 0; tap < kTaps; tap++) {
-    pass.taps.push_back({tap / 3 * image.row() + tap % 3 * image.block, tap});
+    pass.taps.push_back({tap / 3 * image.row() + tap % 3 * kLanes, tap});
   }
   const Source source = {x, shape.in_channels};
   run(parallel, shape.batch, source, image, {pass}, kernel, false, shape.out_channels, y, sums);
@@ -405,7 +360,7 @@ inline void conv(const Parallel& parallel, const ConvShape& shape, const float* 
 inline void conv_input_gradient(const Parallel& parallel, const ConvShape& shape, const Source& dy,
                                 const float* kernel, float* dx) {
   const int64_t stride = shape.stride, channels = shape.in_channels;
-  const Padded image(shape.out_height(), shape.out_width(), shape.out_channels);
+  const Padded image = {shape.out_height(), shape.out_width(), shape.out_channels};
   std::vector<Pass> passes;
   for (int64_t phase = 0; phase < stride * stride; phase++) {
     Pass pass = {1, image.height, image.width,
@@ -414,7 +369,7 @@ inline void conv_input_gradient(const Parallel& parallel, const ConvShape& shape
     for (int tap = 0; tap < kTaps; tap++) {
       const int64_t down = phase / stride + 1 - tap / 3, right = phase % stride + 1 - tap % 3;
       if (down % stride != 0 || right % stride != 0) continue;
-      const int64_t pixel = (down / stride + 1) * image.row() + (right / stride + 1) * image.block;
+      const int64_t pixel = (down / stride + 1) * image.row() + (right / stride + 1) * kLanes;
       pass.taps.push_back({pixel, tap});
     }
     passes.push_back(pass);
@@ -431,21 +386,21 @@ struct Pixels {
   int64_t out_image, out_row;  // the same of the gradient
 };
 
-// TapColumns x Channels input channels x one vector of output channels, in registers.
+// kTapColumns x kLanes input channels x one vector of output channels, in registers.
 //
 // For each pixel a vector of dy is loaded and multiplied by one float of every input channel: with
 // 16 channels and 16 lanes 512 flops for 128 bytes from the L1 cache, 4 flops a byte.
-// Measured as above: 77-88% of the peak, 69-86% if dy is formed, 41-55% in the first layer, where a
-// pass over dy meets only 27 products a pixel.
-template <int TapColumns, int Channels, int Stride>
+// Measured as above: 77-88% of the peak, 69-86% if dy is formed; 16% in the first layer, where 13 of
+// the 16 channels are zeros: 1% of a step of ResNet-20, less than code of its own would be worth.
+template <int Stride>
 inline void filter_tile(const Pixels& pixels, const float* x, const float* dy, float* dkernel) {
-  constexpr int kSums = TapColumns * Channels;
+  constexpr int kSums = kTapColumns * kLanes;
   Vector sums[kSums] = {};
   for (int64_t i = 0; i < pixels.images; i++) {
     for (int64_t r = 0; r < pixels.rows; r++) {
       const float* input = x + i * pixels.in_image + r * pixels.in_row;
       const float* gradient = dy + i * pixels.out_image + r * pixels.out_row;
-      for (int64_t p = 0; p < pixels.columns; p++, input += Stride * Channels, gradient += kLanes) {
+      for (int64_t p = 0; p < pixels.columns; p++, input += Stride * kLanes, gradient += kLanes) {
         const Vector d = load(gradient);
 #pragma GCC unroll 16
         for (int s = 0; s < kSums; s++) sums[s] += broadcast(input[s]) * d;
@@ -462,10 +417,10 @@ inline void filter_tile(const Pixels& pixels, const float* x, const float* dy, f
 inline void conv_filter_gradient(const Parallel& parallel, const ConvShape& shape, const float* x,
                                  const Source& dy, float* dkernel) {
   const Source input = {x, shape.in_channels};
-  const Padded image(shape.height, shape.width, shape.in_channels);
-  const Padded output(shape.out_height(), shape.out_width(), shape.out_channels);
+  const Padded image = {shape.height, shape.width, shape.in_channels};
+  const Padded output = {shape.out_height(), shape.out_width(), shape.out_channels};
   const int64_t out_blocks = output.blocks(), area = output.height * output.width;
-  const int64_t pair = kTaps * image.block * kLanes, size = out_blocks * image.blocks() * pair;
+  const int64_t pair = kTaps * kLanes * kLanes, size = out_blocks * image.blocks() * pair;
   // Every chunk of the batch has partial sums: at most 16 MiB of them, of 256 pixels or more. Where
   // large kernels allow few chunks, the output channels are cut as well.
   const int64_t worthwhile = std::clamp<int64_t>(shape.batch * area / 256, 1, shape.batch);
@@ -486,6 +441,8 @@ inline void conv_filter_gradient(const Parallel& parallel, const ConvShape& shap
     float* sums = partial.get() + chunk * size + first_block * image.blocks() * pair;
     zero(sums, blocks * image.blocks() * pair);
     const Scratch inputs = scratch(group * image.size()), gradients = scratch(group * out_image);
+    zero(inputs.get(), group * image.size());
+    zero(gradients.get(), group * out_image);
     for (int64_t first = shape.batch * chunk / chunks; first < end; first += group) {
       const int64_t count = std::min(group, end - first), next = first + count;
       for (int64_t i = 0; i < count; i++) {
@@ -496,34 +453,30 @@ inline void conv_filter_gradient(const Parallel& parallel, const ConvShape& shap
       const int64_t visits = blocks * image.blocks() * ceil_div(output.height, most_rows) * kTaps;
       Ahead input_ahead(input, next * shape.in_size(), last * shape.in_size(), visits);
       Ahead dy_ahead(dy, next * shape.out_size(), last * shape.out_size(), visits);
-      with_constants(image.block, shape.stride, [&](auto block, auto stride) {
-        constexpr int kColumns = block < 8 ? 3 : 1;  // 8 sums or more hide an addition's latency
-        for (int64_t b = 0; b < blocks * image.blocks(); b++) {
-          const float* in_plane = inputs.get() + b % image.blocks() * image.plane();
-          const float* out_plane = gradients.get() + b / image.blocks() * output.plane();
-          for (int64_t h = 0; h < output.height; h += most_rows) {
-            const int64_t rows = std::min(most_rows, output.height - h);
-            const Pixels pixels = {count, rows, output.width, image.size(), stride * image.row(),
-                                   out_image, output.row()};
-            for (int tap = 0; tap < kTaps; tap += kColumns) {
-              const float* corner =
-                  in_plane + (h * stride + tap / 3) * image.row() + tap % 3 * block;
-              filter_tile<kColumns, block, stride>(pixels, corner,
-                                                   out_plane + (h + 1) * output.row() + kLanes,
-                                                   sums + (b * kTaps + tap) * block * kLanes);
-              input_ahead();
-              dy_ahead();
-            }
+      const auto tile = shape.stride == 1 ? filter_tile<1> : filter_tile<2>;
+      for (int64_t b = 0; b < blocks * image.blocks(); b++) {
+        const float* in_plane = inputs.get() + b % image.blocks() * image.plane();
+        const float* out_plane = gradients.get() + b / image.blocks() * output.plane();
+        for (int64_t h = 0; h < output.height; h += most_rows) {
+          const int64_t rows = std::min(most_rows, output.height - h);
+          const Pixels pixels = {count, rows, output.width, image.size(),
+                                 shape.stride * image.row(), out_image, output.row()};
+          for (int tap = 0; tap < kTaps; tap += kTapColumns) {
+            const int64_t corner = (h * shape.stride + tap / 3) * image.row() + tap % 3 * kLanes;
+            tile(pixels, in_plane + corner, out_plane + (h + 1) * output.row() + kLanes,
+                 sums + (b * kTaps + tap) * kLanes * kLanes);
+            input_ahead();
+            dy_ahead();
           }
         }
-      });
+      }
     }
   });
   parallel(kTaps, [&](int64_t tap) {
     for (int64_t at = 0; at < shape.in_channels * out_blocks; at++) {
       const int64_t i = at / out_blocks, o = at % out_blocks;
-      const int64_t block = o * image.blocks() + i / image.block, c = i % image.block;
-      const float* from = partial.get() + block * pair + (tap * image.block + c) * kLanes;
+      const int64_t block = o * image.blocks() + i / kLanes, c = i % kLanes;
+      const float* from = partial.get() + block * pair + (tap * kLanes + c) * kLanes;
       Vector sum = {};
       for (int64_t chunk = 0; chunk < chunks; chunk++) sum += load(from + chunk * size);
       store(dkernel + (tap * shape.in_channels + i) * shape.out_channels + o * kLanes, sum);
@@ -545,62 +498,46 @@ void for_each_chunk(const Parallel& parallel, int64_t pixels, int64_t channels, 
   });
 }
 
-// Calls body(channel, element) for every vector of channels.
-template <class Body>
-void for_each_vector(const Parallel& parallel, int64_t pixels, int64_t channels, const Body& body) {
-  for_each_chunk(parallel, pixels, channels, [&](int64_t, int64_t begin, int64_t end) {
-    for (int64_t pixel = begin * channels; pixel < end * channels; pixel += channels) {
-      for (int64_t c = 0; c < channels; c += kLanes) body(c, pixel + c);
-    }
-  });
-}
-
 // out = y * scale + shift, then + residual unless null, then rectified if `relu`; a NaN stays one,
 // so that a diverging run is noticed. coef [2, channels] = scale, shift.
 inline void norm_act(const Parallel& parallel, int64_t pixels, int64_t channels, const float* y,
                      const float* coef, const float* residual, bool relu, float* out) {
-  for_each_vector(parallel, pixels, channels, [=](int64_t channel, int64_t i) {
-    Vector value = load(y + i) * load(coef + channel) + load(coef + channels + channel);
-    if (residual) value += load(residual + i);
-    store(out + i, relu ? value < 0.0f ? Vector{} : value : value);
-  });
-}
-
-// dx, formed as `dy` describes.
-inline void norm_act_gradient(const Parallel& parallel, int64_t pixels, const Source& dy,
-                              float* dx) {
-  for_each_vector(parallel, pixels, dy.channels, [=](int64_t channel, int64_t i) {
-    store(dx + i, dy.vectors(channel)(i));
+  for_each_chunk(parallel, pixels, channels, [=](int64_t, int64_t begin, int64_t end) {
+    for (int64_t pixel = begin; pixel < end; pixel++) {
+      for (int64_t channel = 0; channel < channels; channel += kLanes) {
+        const int64_t i = pixel * channels + channel;
+        Vector value = load(y + i) * load(coef + channel) + load(coef + channels + channel);
+        if (residual) value += load(residual + i);
+        store(out + i, relu ? value < 0.0f ? Vector{} : value : value);
+      }
+    }
   });
 }
 
 // Sums [2, channels] of dz and of dz * y; stores dz unless `stored` is null.
 inline void reduce(const Parallel& parallel, int64_t pixels, const Source& dy, float* sums,
                    float* stored) {
-  constexpr int64_t kBlock = 128;  // pixels that are summed in single precision
+  constexpr int64_t kBlock = 64;  // pixels that are summed in single precision
   const int64_t channels = dy.channels;
-  ChannelSums total(kMostChunks, channels);
+  std::vector<double> total(kMostChunks * 2 * channels);
   for_each_chunk(parallel, pixels, channels, [&](int64_t chunk, int64_t begin, int64_t end) {
-    const Scratch block = scratch(2 * channels);
+    double* chunk_sums = total.data() + chunk * 2 * channels;
     for (int64_t first = begin; first < end; first += kBlock) {
-      zero(block.get(), 2 * channels);
-      for (int64_t pixel = first; pixel < std::min(first + kBlock, end); pixel++) {
-        for (int64_t channel = 0; channel < channels; channel += kLanes) {
+      for (int64_t channel = 0; channel < channels; channel += kLanes) {
+        Vector sum = {}, products = {};
+        for (int64_t pixel = first; pixel < std::min(first + kBlock, end); pixel++) {
           const int64_t i = pixel * channels + channel;
           const Vector dz = dy.dz(i);
-          float *sum = block.get() + channel, *products = sum + channels;
-          store(sum, load(sum) + dz);
-          store(products, load(products) + dz * load(dy.y + i));
+          sum += dz;
+          products += dz * load(dy.y + i);
           if (stored) store(stored + i, dz);
         }
-      }
-      for (int64_t channel = 0; channel < channels; channel += kLanes) {
-        const float* sum = block.get() + channel;
-        total.add(chunk, channel, load(sum), load(sum + channels));
+        add(chunk_sums + channel, sum);
+        add(chunk_sums + channels + channel, products);
       }
     }
   });
-  total.write(sums);
+  write_total(total, 2 * channels, sums);
 }
 
 }  // namespace resnet_jax

@@ -63,11 +63,13 @@ class Kernels:
         return x if self.mesh.devices.size == 1 else lax.psum(x, DATA_AXIS)
 
 
-def _call(name: str, results: tuple, *args: jax.Array, **attributes: int | bool) -> list[jax.Array]:
+def _call(
+    name: str, results: tuple, *args: jax.Array, stride: int = 1, relu: bool = False
+) -> list[jax.Array]:
     """One call of a kernel; results are float32 of the given shapes."""
-    typed = {k: np.int64(v) if k == "stride" else bool(v) for k, v in attributes.items()}
     shapes = tuple(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in results)
-    return jax.ffi.ffi_call(f"resnet_{name}", shapes, vmap_method="sequential")(*args, **typed)
+    call = jax.ffi.ffi_call(f"resnet_{name}", shapes, vmap_method="sequential")
+    return call(*args, stride=np.int64(stride), relu=bool(relu))
 
 
 def _output_shape(x: jax.Array, w: jax.Array, stride: int) -> tuple[int, ...]:
@@ -90,7 +92,7 @@ def _sums(kernels: Kernels, x: jax.Array) -> jax.Array:
     """Per channel, the sum of x [B, H, W, C] and of its square: [2, C]."""
 
     def local(x: jax.Array) -> jax.Array:
-        return kernels.total(_call("reduce", ((2, x.shape[-1]),), x, relu=False)[0])
+        return kernels.total(_call("reduce", ((2, x.shape[-1]),), x)[0])
 
     return kernels.split(local, (_SPLIT,), _WHOLE)(x)
 
@@ -133,10 +135,10 @@ def _conv_backward(kernels: Kernels, stride: int, saved: tuple, dy: jax.Array) -
     def input_gradient(x: jax.Array, w: jax.Array, dy: jax.Array) -> jax.Array:
         if x.shape[-1] % kernels.lanes:
             return _xla_input_gradient(stride, x, w, dy)
-        return _call("conv_input_gradient", (x.shape,), w, dy, stride=stride, relu=False)[0]
+        return _call("conv_input_gradient", (x.shape,), w, dy, stride=stride)[0]
 
     def filter_gradient(x: jax.Array, dy: jax.Array) -> jax.Array:
-        (dw,) = _call("conv_filter_gradient", (w.shape,), x, dy, stride=stride, relu=False)
+        (dw,) = _call("conv_filter_gradient", (w.shape,), x, dy, stride=stride)
         return kernels.total(dw)
 
     dx = kernels.split(input_gradient, (_SPLIT, _WHOLE, _SPLIT), _SPLIT)(x, w, dy)
@@ -270,7 +272,7 @@ def _gradients_of_inputs(
     pixels = (_SPLIT, _SPLIT, _SPLIT, _WHOLE)
 
     def before_norm(y: jax.Array, mask: jax.Array, dout: jax.Array, c: jax.Array) -> jax.Array:
-        return _call("norm_act_gradient", (y.shape,), y, mask, dout, c, relu=relu)[0]
+        return c[0] * (jnp.where(mask > 0, dout, 0) if relu else dout) + (c[1] * y + c[2])
 
     if w is None:
         return kernels.split(before_norm, pixels, _SPLIT)(y, mask, dout, coefficients), None

@@ -15,10 +15,10 @@ SHAPES = [(1, 1), (1, 2), (3, 1), (3, 2), ("lanes", 1), ("lanes", 2)]
 
 
 @functools.partial(jax.jit, static_argnames=("name", "shapes", "stride", "relu"))
-def call(*operands, name, shapes, **attributes):
+def call(*operands, name, shapes, stride=1, relu=False):
     results = [jax.ShapeDtypeStruct(shape, F32) for shape in shapes]
-    typed = {k: np.int64(v) if k == "stride" else v for k, v in attributes.items()}
-    return jax.ffi.ffi_call(f"resnet_{name}", results)(*operands, **typed)
+    kernel = jax.ffi.ffi_call(f"resnet_{name}", results)
+    return kernel(*operands, stride=np.int64(stride), relu=relu)
 
 
 def normal(*shape, seed=0):
@@ -122,14 +122,6 @@ def test_norm_act(kernels, relu, residual):
 
 
 @pytest.mark.parametrize("relu", [False, True])
-def test_norm_act_gradient(kernels, relu):
-    case = Case(kernels.lanes, 3, 1, relu)
-    operands = (case.y, case.out, case.dout, case.coef)
-    (dx,) = call(*operands, name="norm_act_gradient", shapes=(case.y.shape,), relu=relu)
-    close(dx, case.dy)
-
-
-@pytest.mark.parametrize("relu", [False, True])
 def test_reduce(kernels, relu):
     case = Case(kernels.lanes, 3, 1, relu)
     expected = [case.dz.sum((0, 1, 2)), (case.dz * case.y).sum((0, 1, 2))]
@@ -166,13 +158,19 @@ def test_two_calls_are_equal_to_the_bit(kernels):
         ("conv", [(2, 4, 4, 3), (3, 3, 4, 16)], [(2, 4, 4, 16), (2, 16)], {"stride": 1}, "kernel"),
         ("conv", [(2, 4, 4, 3), (3, 3, 3, 16)], [(2, 4, 4, 32), (2, 16)], {"stride": 1}, "output"),
         ("conv", [(2, 4, 4, 3), (3, 3, 3, 16)], [(2, 4, 4, 16), (1, 16)], {"stride": 1}, "sums"),
-        ("conv", [(2, 4, 4), (3, 3, 3, 16)], [(2, 4, 4, 16), (2, 16)], {"stride": 1}, "rank"),
+        (
+            "conv",
+            [(2, 4, 4), (3, 3, 3, 16)],
+            [(2, 4, 4, 16), (2, 16)],
+            {"stride": 1},
+            "4 dimensions",
+        ),
         (
             "conv_input_gradient",
             [(3, 3, 3, 16), (2, 4, 4, 16)],
             [(2, 4, 4, 3)],
             {"stride": 1, "relu": False},
-            "3 channels",
+            "channels",
         ),
         (
             "conv_filter_gradient",
@@ -189,14 +187,7 @@ def test_two_calls_are_equal_to_the_bit(kernels):
             {"relu": True},
             "residual",
         ),
-        ("norm_act", [(2, 4, 4, 3), (2, 3)], [(2, 4, 4, 3)], {"relu": True}, "3 channels"),
-        (
-            "norm_act_gradient",
-            [(2, 4, 4, 16), (2, 4, 4, 16), (2, 4, 8, 16), (3, 16)],
-            [(2, 4, 4, 16)],
-            {"relu": False},
-            "dout",
-        ),
+        ("norm_act", [(2, 4, 4, 3), (2, 3)], [(2, 4, 4, 3)], {"relu": True}, "channels"),
         (
             "reduce",
             [(2, 4, 4, 16), (1, 4, 4, 16), (2, 4, 4, 16)],
@@ -204,7 +195,7 @@ def test_two_calls_are_equal_to_the_bit(kernels):
             {"relu": True},
             "out is",
         ),
-        ("reduce", [(0, 4, 4, 16)], [(2, 16)], {"relu": False}, "no pixels"),
+        ("reduce", [(0, 4, 4, 16)], [(2, 16)], {"relu": False}, "not empty"),
         ("reduce", [(2, 4, 4, 16)], [(2, 32)], {"relu": False}, "sums"),
         ("reduce", [(2, 4, 4, 16)] * 2, [(2, 16)], {"relu": True}, "out and dout"),
         (
@@ -214,7 +205,6 @@ def test_two_calls_are_equal_to_the_bit(kernels):
             {"stride": 1, "relu": True},
             "expected dy",
         ),
-        ("norm_act_gradient", [(2, 4, 4, 16)], [(2, 4, 4, 16)], {"relu": True}, "expected y"),
     ],
 )
 def test_what_is_not_served_is_an_error(kernels, name, operands, shapes, attributes, message):
@@ -226,9 +216,9 @@ def test_what_is_not_served_is_an_error(kernels, name, operands, shapes, attribu
 def test_other_types_are_an_error(kernels):
     x, w = np.zeros((2, 4, 4, 3), np.float16), normal(3, 3, 3, 16)
     shapes = ((2, 4, 4, 16), (2, 16))
-    with pytest.raises(jax.errors.JaxRuntimeError, match="F16"):
+    with pytest.raises(jax.errors.JaxRuntimeError, match="float32"):
         jax.block_until_ready(call(x, w, name="conv", shapes=shapes, stride=1))
     w, dy = normal(3, 3, 16, 16), np.zeros((2, 4, 4, 16), np.float16)
     attributes = {"name": "conv_input_gradient", "stride": 1, "relu": False}
-    with pytest.raises(jax.errors.JaxRuntimeError, match="F16"):
+    with pytest.raises(jax.errors.JaxRuntimeError, match="float32"):
         jax.block_until_ready(call(w, dy, shapes=(dy.shape,), **attributes))
