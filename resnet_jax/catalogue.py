@@ -83,7 +83,7 @@ def picture(config: ConfigDict, title: str, changes: Sequence[str] = ()) -> str:
         ConfigError: the config describes no network.
     """
     network = _network(config)
-    shown = shown_units(network)
+    shown = shown_units(network, spec.of(config.data).image_shape[-1])
     own = config.model.branch is not None or config.model.after is not None
     source = "strings of your own" if own else architecture.resolve_design(config.model).source
     return drawing.svg(
@@ -119,7 +119,9 @@ def write_gallery(config: ConfigDict, folder: Path) -> list[Path]:
 
 
 def _network(config: ConfigDict) -> ResNet:
-    return architecture.build(config.model, spec.of(config.data).num_classes)
+    dataset = spec.of(config.data)
+    channels = dataset.image_shape[-1]
+    return architecture.build(config.model, dataset.num_classes, channels=channels)
 
 
 def shown_units(network: ResNet, channels: int = 3) -> list[tuple[str, UnitSpec, int]]:

@@ -111,7 +111,7 @@ def resolve(sweep: Sweep, arm: Arm, seed: int | None = None) -> ConfigDict:
     values = configs.flatten(sweep.base)
     for field, value in arm.overrides.items():
         if field not in values:
-            with _named(arm):
+            with named(arm):
                 configs.expected(field)
         # 2 and 2.0 are the same recipe, and should read so in its file.
         number = isinstance(values.get(field), float) and type(value) is int
@@ -133,7 +133,7 @@ def unflatten(values: Mapping[str, Any]) -> ConfigDict:
     return ConfigDict(tree)
 
 
-class _named:
+class named:
     """Puts the arm's name in front of what a config error says."""
 
     def __init__(self, arm: Arm):
@@ -180,7 +180,7 @@ def validate(sweep: Sweep) -> None:
         if "seed" in arm.overrides:
             raise ConfigError(f"arm {arm.name!r}: seeds belong to the sweep; write --seeds N")
         config = resolve(sweep, arm)
-        with _named(arm):
+        with named(arm):
             configs.validate(config)
     for seed in sweep.seeds:
         if not configs.RULES["seed"].accepts(seed):
@@ -199,19 +199,21 @@ def _leads_to_a_control(arm: Arm, sweep: Sweep) -> bool:
 
 
 def validate_patterns(sweep: Sweep, parameters: Mapping[str, Any]) -> None:
-    """Checks what needs the names of the parameters: the patterns of every arm's optimizer.
+    """Checks what needs the names of the parameters: the patterns of every arm's optimizer and rates.
 
     Args:
         sweep: otherwise valid.
         parameters: arm name -> shapes of its network's parameters.
 
     Raises:
-        ConfigError: a pattern matches nothing, naming the arm.
+        ConfigError: a pattern matches nothing, or a rate has no value, naming the arm.
     """
     for arm in sweep.arms:
-        recipe = resolve(sweep, arm).optimizer
-        with _named(arm):
-            optimizer.create(recipe, optimizer.schedule(recipe, 1), parameters[arm.name])
+        config = resolve(sweep, arm)
+        recipe, shapes = config.optimizer, parameters[arm.name]
+        with named(arm):
+            rates = optimizer.rate_factors(config)
+            optimizer.create(recipe, optimizer.schedule(recipe, 1), shapes, rates)
 
 
 def with_seeds(sweep: Sweep, count: int) -> Sweep:

@@ -109,7 +109,11 @@ class Network:
 
 
 def networks(sweep: Sweep) -> dict[str, Network]:
-    """The network of every arm by its name; arms with the same one share the work."""
+    """The network of every arm by its name; arms with the same one share the work.
+
+    Raises:
+        ConfigError: one contradicts itself, naming the arm.
+    """
     known: dict[str, Network] = {}
     found = {}
     for arm in sweep.arms:
@@ -118,7 +122,8 @@ def networks(sweep: Sweep) -> dict[str, Network]:
             [config.model.to_dict(), config.data.name, config.data.resize], sort_keys=True
         )
         if key not in known:
-            known[key] = network(config)
+            with design.named(arm):
+                known[key] = network(config)
         found[arm.name] = known[key]
     return found
 
@@ -126,7 +131,8 @@ def networks(sweep: Sweep) -> dict[str, Network]:
 def network(config: ConfigDict) -> Network:
     """The network of a config, traced and never computed."""
     dataset = spec.of(config.data)
-    model = architecture.build(config.model, dataset.num_classes)
+    channels = dataset.image_shape[-1]
+    model = architecture.build(config.model, dataset.num_classes, channels=channels)
     shape = resize.shape(dataset.image_shape, config.data.resize)
     variables = jax.eval_shape(lambda: step.init_variables(model, 0, shape))
     images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)

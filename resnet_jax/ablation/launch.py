@@ -95,9 +95,9 @@ def launch(order: Order, *, dry_run: bool = False) -> int:
     sweep = before.with_settings(design.with_grid(sweep, order.settings), order.settings)
     design.validate(sweep)
     before.validate(sweep)
-    networks = estimate.networks(sweep)
-    shapes = {arm: network.parameters for arm, network in networks.items()}
-    design.validate_patterns(sweep, shapes)
+    networks = _networks(sweep)
+    if sweep.before is not None:
+        _networks(sweep.before)
     runs, where = _chosen(sweep, order.only), order.where
     rows = [row for run in sweep.runs if (row := where.read_row(run[0].name, run[1]))]
     expected, left = estimate.estimate(sweep, rows, sizes=networks), where.left(runs)
@@ -129,6 +129,14 @@ def launch(order: Order, *, dry_run: bool = False) -> int:
     finally:
         board.close()
     return _finish(where, runs)
+
+
+def _networks(sweep: Sweep) -> dict[str, estimate.Network]:
+    """The networks of a sweep's arms, and what must be known of them to check the arms."""
+    networks = estimate.networks(sweep)
+    shapes = {arm: network.parameters for arm, network in networks.items()}
+    design.validate_patterns(sweep, shapes)
+    return networks
 
 
 def _check(order: Order) -> None:

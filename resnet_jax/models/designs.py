@@ -78,9 +78,10 @@ DESIGNS = {
         after="",
         source="De & Smith 2020, arXiv 2002.10444, section 3",
     ),
+    # As in the authors' ResNet, which keeps its BatchNorm.
     "rezero": Design(
-        branch="conv norm act conv norm gain(0)",
-        after="act",
+        branch="conv norm act conv norm act gain(0)",
+        after="",
         source="Bachlechner et al. 2020, arXiv 2003.04887, section 3",
     ),
     "nf": Design(

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 @functools.cache
 def activation_scale(kind: str) -> float:
-    """1 / deviation of an activation of standard normal inputs (Brock et al. 2021, section 4.1).
+    """1 / deviation of an activation of standard normal inputs.
 
-    Integrated numerically (trapezoids, step 1e-3 within 12 deviations). For `relu` it is
-    sqrt(2 / (1 - 1 / pi)).
+    Brock et al. 2021, "Determining nonlinearity-specific constants". Integrated numerically (trapezoids,
+    step 1e-3 within 12 deviations). For `relu` it is sqrt(2 / (1 - 1 / pi)).
 
     Args:
         kind: a key of `ACTIVATIONS`.
@@ -101,13 +101,15 @@ def _unit_uses_beta(unit: "UnitSpec") -> bool:
 def _through(
     sequence: Sequence[Token], variance: float, names: dict[str, float], norm: str
 ) -> float:
-    """Expected variance behind tokens; convolutions and activations keep it."""
+    """Expected variance behind tokens; convolutions and activations keep it, a fresh gate is 1/2."""
     for token in sequence:
         match token.name, token.arguments:
             case "mul", (factor,):
                 variance *= factor.value(**names) ** 2
             case (("gain" | "scale"), (start,)):
                 variance *= start**2
+            case (("se" | "eca"), _):
+                variance *= 0.25
             case "norm", (kind, start) if (kind or norm) != "none":
                 variance = 1.0 if start is None else start**2
     return variance

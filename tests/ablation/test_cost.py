@@ -8,7 +8,7 @@ import pytest
 from resnet_jax.ablation import cost, cost_picture, estimate, render, rows
 from resnet_jax.ablation.analysis import analyse
 from resnet_jax.data import spec
-from resnet_jax.errors import WorkdirError
+from resnet_jax.errors import ConfigError, WorkdirError
 
 ARMS = {"scratch": None, "probe": "scratch", "old": None}
 RESULTS = {"scratch": [900, 902], "probe": [880, 881], "old": [870, 871]}
@@ -34,6 +34,15 @@ def test_a_step_is_about_three_forward_passes_and_momentum_a_copy_of_the_paramet
     )  # norms and updates weigh in so small a net
     parameters = sum(leaf.size for leaf in jax.tree.leaves(network.parameters))
     assert 4 * parameters <= found["optimizer_bytes"] <= 4 * parameters + 64
+
+
+def test_a_network_without_a_stem_has_the_channels_of_its_data_set(tiny_config):
+    # The digits have one channel, for which a norm in three groups has no use.
+    tiny_config.update_from_flattened_dict(
+        {"model.stem": "", "model.projection": "B", "model.branch": "norm(group(3)) act conv conv"}
+    )
+    with pytest.raises(ConfigError, match="1 channels"):
+        estimate.network(tiny_config)
 
 
 def test_what_is_frozen_costs_no_memory_and_no_backward_pass(measured):

@@ -149,6 +149,13 @@ def order(file=f"{DIGITS}", **changes) -> launch.Order:
     [
         ({"settings": ("model.depth=8,9",)}, "arm 'original,depth=9': config.model.depth=9"),
         ({"settings": ("optimizer.decayed=('no_such',)",)}, "arm 'original': "),
+        ({"settings": ("optimizer.rates=(('no_such',0.1),)",)}, "arm 'original': "),
+        ({"settings": ("optimizer.rates=(('.*','1/0'),)",)}, "arm 'original': "),
+        ({"settings": ("model.init=(('nosuch/.*','fill(0)'),)",)}, "arm 'original': "),
+        (
+            {"settings": ("model.design=fixup", "model.weight_standardization=scaled")},
+            "arm 'original': config.model.init of design 'fixup'",
+        ),
         ({"seeds": 0}, "--seeds 0"),
         ({"only": "3/2"}, "--only 3/2"),
         ({"only": "2"}, "--only 2: expected I/N"),

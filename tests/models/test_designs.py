@@ -76,6 +76,8 @@ def test_the_table_has_the_designs_of_the_papers():
     assert rows["relu_before_add"] == ("conv norm act conv norm act", "")
     assert rows["relu_only_preact"] == ("act conv norm act conv norm", "")
     assert rows["full_preact"] == ("norm act conv norm act conv", "")
+    # The ResNet of the authors' code: the scalar is behind the branch's last activation, the sum is bare.
+    assert rows["rezero"] == ("conv norm act conv norm act gain(0)", "")
     assert rows["fixup"] == ("bias conv bias act bias conv gain bias", "act")
 
 

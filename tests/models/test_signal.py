@@ -15,7 +15,7 @@ def units(network):
 
 
 def test_relus_scale_is_the_papers_closed_form():
-    # Brock et al. 2021, arXiv 2101.08692, section 4.1: sqrt(2 / (1 - 1 / pi)).
+    # Brock et al. 2021, arXiv 2101.08692, "Determining nonlinearity-specific constants".
     expected = math.sqrt(2 / (1 - 1 / math.pi))
     assert signal.activation_scale("relu") == pytest.approx(expected, rel=1e-5)
     assert signal.activation_scale("identity") == pytest.approx(1, rel=1e-5)
@@ -57,6 +57,8 @@ def test_the_variance_grows_by_alpha_squared_and_starts_anew_where_the_shape_cha
         ({"branch": "mul(1/beta) act conv act conv mul(1/L)"}, 1 + 1 / 36),
         ({"branch": "mul(3/beta) act conv mul(2) conv"}, 1 + 36),
         ({"branch": "mul(3/beta) act conv norm(batch) act conv"}, 1 + 1),
+        ({"branch": "mul(1/beta) act conv act conv se(8) mul(0.2)"}, 1 + 0.04 / 4),
+        ({"branch": "mul(1/beta) act conv act conv eca mul(2) mul(0.2)"}, 1 + 0.04),
         ({"combine": "add(0.5, 2)"}, 0.25 + 4 * 0.04),
         ({"combine": "learned(0, 1)"}, 0.04),
         ({"combine": "subtract"}, 1.04),
@@ -90,8 +92,28 @@ def test_a_signal_without_variance_has_no_beta(section):
         architecture.build(section(design="nf", branch="mul(1/(beta-1)) conv conv"), 10)
 
 
+def test_a_scalar_that_a_rule_starts_at_zero_grows_as_the_paper_counts(tiny, section):
+    # Brock et al. 2021, arXiv 2102.06171, section 3: beta grows by alpha^2 with their SkipInit scalar too.
+    branch = "mul(1/beta) act conv act conv gain mul(0.2)"
+    fields = {"design": "nf", "branch": branch, "init": ((r".*/gain1/gain", "fill(0)"),)}
+    assert betas(section(depth=14, **fields)) == betas(section(design="nf", depth=14))
+    network = architecture.build(tiny(**fields), 10)
+    params = step.init_variables(network, 0, (8, 8, 3))["params"]
+    assert params["stage2"]["block1"]["gain1"]["gain"] == 0
+
+
+SE = "mul(1/beta) act conv act conv se(8) mul(2) mul(0.4)"
+"""With the factor of 2 that Brock et al. give it, and alpha = 0.4."""
+
+
 @pytest.mark.parametrize(
-    "fields", [{"projection": "B"}, {"projection": "B", "activation": "silu"}, {"projection": "A"}]
+    "fields",
+    [
+        {"projection": "B"},
+        {"projection": "B", "activation": "silu"},
+        {"projection": "A"},
+        {"projection": "B", "branch": SE},
+    ],
 )
 def test_the_variance_by_depth_at_initialisation_is_the_predicted_one(section, fields):
     # Wide, since each channel's variance is itself random; 32 pixels, since padding is without variance.
