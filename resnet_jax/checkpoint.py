@@ -212,6 +212,8 @@ def _clear_errors(
     except Exception as error:
         first_line = (str(error) or type(error).__name__).strip().splitlines()[0]
         reason = "no space left on device" if "space left" in str(error) else first_line[:200]
+        if isinstance(error, AttributeError | LookupError | TypeError):  # Orbax stumbled over a gap
+            reason = "files of it are missing or damaged"
         other = re.search("do not match|not compatible with the stored shape", str(error))
         raise (WorkdirError if other else kind)(f"{what}: {reason}\n{advice}") from error
     for logger, level in zip(loggers, levels, strict=True):
@@ -272,11 +274,8 @@ def newest(workdir: Path) -> int | None:
     """The newest step of a workdir, None if it has none."""
     if not (workdir / FOLDER).is_dir():
         return None
-    checkpoints = Checkpoints(workdir, read_only=True)
-    try:
+    with contextlib.closing(Checkpoints(workdir, read_only=True)) as checkpoints:
         return checkpoints.latest_step()
-    finally:
-        checkpoints.close()
 
 
 def read_variables(workdir: Path, step: int) -> dict[str, Any]:
@@ -292,8 +291,5 @@ def read_variables(workdir: Path, step: int) -> dict[str, Any]:
     Raises:
         WorkdirError: there is no such checkpoint, or it is damaged.
     """
-    checkpoints = Checkpoints(workdir, read_only=True)
-    try:
+    with contextlib.closing(Checkpoints(workdir, read_only=True)) as checkpoints:
         return checkpoints.read_variables(step)
-    finally:
-        checkpoints.close()

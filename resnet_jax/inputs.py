@@ -12,6 +12,7 @@ from resnet_jax.data.source import Examples
 from resnet_jax.data.spec import Dataset
 from resnet_jax.errors import DataError
 from resnet_jax.finetune import distill
+from resnet_jax.finetune.borrowed import Borrowed
 from resnet_jax.finetune.teacher import TaughtExamples
 from resnet_jax.plan import Plan
 
@@ -44,10 +45,15 @@ def ensure(config: ConfigDict, dataset: Dataset) -> None:
             prepare.prepare(each, source.data_dir(config.data.dir))
 
 
-def load(run: Plan, workdir: Path) -> Inputs:
+def load(run: Plan, workdir: Path, borrowed: Borrowed) -> Inputs:
     """Reads the images, and writes `versions.json`, which says what they are.
 
     Prints what differs from the run's earlier processes.
+
+    Args:
+        run: what is trained.
+        workdir: of the run.
+        borrowed: what the run takes from elsewhere.
 
     Raises:
         ConfigError: a fraction of the images lacks a class.
@@ -60,7 +66,7 @@ def load(run: Plan, workdir: Path) -> Inputs:
     test = source.load(run.dataset, run.dataset.test_split, config.data.dir)
     kept, held_out = pipeline.hold_out(examples, config.data.validation)
     kept = fraction.take(kept, config.data.fraction, config.data.fraction_seed)
-    variables = None if taught is None else distill.read(taught)
+    variables = borrowed.teacher
     now = versions.current(run.devices) | {
         "conv_backend": run.backend.name,
         "data": versions.of_data(run.dataset, examples),

@@ -12,7 +12,8 @@ from resnet_jax import atomic, checkpoint, optimizer, params, step, versions
 from resnet_jax.data import spec
 from resnet_jax.data.spec import Dataset
 from resnet_jax.errors import ConfigError
-from resnet_jax.finetune import load, source, table
+from resnet_jax.finetune import source, table
+from resnet_jax.finetune.borrowed import Weights
 from resnet_jax.finetune.load import Account
 from resnet_jax.metrics import Metrics
 from resnet_jax.plan import Plan
@@ -61,16 +62,23 @@ def dataset(config: ConfigDict, workdir: Path) -> Dataset:
     return dataclasses.replace(own, mean=found.mean, std=found.std)
 
 
-def begin(run: Plan, checkpoints: checkpoint.Checkpoints, workdir: Path) -> Start:
+def begin(
+    run: Plan, checkpoints: checkpoint.Checkpoints, workdir: Path, weights: Weights | None
+) -> Start:
     """Finds or makes the state, and says which.
 
+    Args:
+        run: what is trained.
+        checkpoints: of the run.
+        workdir: likewise.
+        weights: to begin with if there is no checkpoint; None for initial values.
+
     Raises:
-        ConfigError: the weights to start from do not fit.
-        WorkdirError: no checkpoint of the run is whole, or not that of the weights.
+        WorkdirError: no checkpoint of the run is whole.
     """
     recipe, image_shape = run.recipe, run.image_shape
     if checkpoints.latest_step() is None:
-        state = _fresh(run, workdir)
+        state = _fresh(run, workdir, weights)
         return Start(state, Metrics.empty(), 0.0, None)
     state, extra = _restore(checkpoints, step.state_shapes(recipe, image_shape))
     print(f"resume    from step {int(state.step):,} of {run.steps:,}", flush=True)
@@ -96,24 +104,20 @@ def _restore(
             print(f"note      {str(error).splitlines()[0]}; it is now {moved}", flush=True)
 
 
-def _fresh(run: Plan, workdir: Path) -> TrainState:
-    """The state before the first step; with weights from elsewhere if the config says so."""
-    recipe, seed, image_shape = run.recipe, run.config.seed, run.image_shape
-    finetune, account, variables = run.config.finetune, None, None
-    if finetune.init_from is not None:
-        found = source.find(finetune.init_from, workdir)
-        initial = step.init_variables(recipe.model, seed, image_shape)
-        weights = source.read(found)
-        variables, account = load.combine(initial, weights, finetune.reinit, finetune.drop)
-        print(f"weights   {table.account_line(account, found)}")
-    elif finetune.freeze:
+def _fresh(run: Plan, workdir: Path, weights: Weights | None) -> TrainState:
+    """The state before the first step; with weights from elsewhere if there are any."""
+    recipe, variables = run.recipe, None
+    if weights is not None:
+        variables = weights.variables
+        print(f"weights   {table.account_line(weights.account, weights.source)}")
+    elif run.config.finetune.freeze:
         print(
             "note      config.finetune.freeze without weights: what is frozen keeps its random initial "
             "values; add --config.finetune.init_from=WORKDIR (docs/convert.md makes one of PyTorch's)"
         )
-    state = step.init_state(recipe, seed, image_shape, variables)
-    if account is not None or recipe.frozen is not None:
-        _tell(run, state, account, workdir)
+    state = step.init_state(recipe, run.config.seed, run.image_shape, variables)
+    if weights is not None or recipe.frozen is not None:
+        _tell(run, state, None if weights is None else weights.account, workdir)
     return state
 
 

@@ -1,7 +1,6 @@
 """The training run: build, restore, step, evaluate, save, report."""
 
 import functools
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,14 +22,15 @@ from resnet_jax import (
     sharding,
     start,
     step,
-    writer,
 )
 from resnet_jax import config as configs
 from resnet_jax import workdir as files
 from resnet_jax.data import pipeline
 from resnet_jax.early_stopping import Patience
-from resnet_jax.errors import NonFiniteError, Stopped
-from resnet_jax.finetune import sequence
+from resnet_jax.errors import Stopped
+from resnet_jax.finetune import borrowed, sequence
+from resnet_jax.finetune.borrowed import Borrowed
+from resnet_jax.journal import Journal
 from resnet_jax.metrics import Metrics
 from resnet_jax.native import coverage
 from resnet_jax.programs import Programs
@@ -80,6 +80,7 @@ def train_and_evaluate(
     programs = programs.of(config)
     run = programs.plan
     inputs.ensure(config, run.dataset)
+    taken = borrowed.take(run, workdir)
     files.claim(workdir, config)
     for line in console.describe(config, run.dataset, run.parameters, run.devices):
         print(line)
@@ -91,7 +92,7 @@ def train_and_evaluate(
     print(f"workdir   {workdir}", flush=True)
     checkpoints = checkpoint.Checkpoints(workdir, config.checkpoint.keep)
     try:
-        result = _Run(programs, workdir, checkpoints, watch).complete()
+        result = _Run(programs, workdir, checkpoints, taken, watch).complete()
     finally:
         checkpoints.close()
     print(console.describe_result(result, console.network_name(config.model), workdir), flush=True)
@@ -106,6 +107,7 @@ class _Run:
         programs: Programs,
         workdir: Path,
         checkpoints: checkpoint.Checkpoints,
+        taken: Borrowed,
         watch: Callable[[int, int], None] | None,
     ):
         self._plan = run = programs.plan
@@ -114,8 +116,9 @@ class _Run:
         self._config = config = run.config
         self._workdir = workdir
         self._checkpoints = checkpoints
+        self._weights = taken.weights
         self._mesh = run.recipe.batches.mesh
-        read = inputs.load(run, workdir)
+        read = inputs.load(run, workdir, taken)
         self._examples, self._held_out, self._test = read.train, read.held_out, read.test
         self._eval_every = config.eval_every or max(
             1, round(configs.train_examples(config, run.dataset) / config.batch_size)
@@ -125,14 +128,15 @@ class _Run:
 
     def complete(self) -> dict[str, Any]:
         """Trains to the last step, evaluates, and writes the result."""
-        begun = start.begin(self._plan, self._checkpoints, self._workdir)
+        begun = start.begin(self._plan, self._checkpoints, self._workdir, self._weights)
+        self._weights = None  # they are the state now
         state, metrics = begun.state, self._on_mesh(begun.metrics)
         if self._programs.cache is not None:
             self._cache_features(state)
-        self._seconds_before, self._saved = begun.seconds, begun.saved
-        done = int(state.step)
-        self._writers = writer.create(self._workdir, done, tensorboard=self._config.tensorboard)
-        self._progress = console.Progress(self._plan.steps, done, self._config.batch_size)
+        self._seconds_before = begun.seconds
+        done, images = int(state.step), len(self._examples)
+        self._journal = Journal(self._plan, self._workdir, done, images, begun.saved)
+        self._progress = self._journal.progress
         folder = self._workdir / "profile"
         self._profiler = profile.Profiler(folder, done) if self._config.profile else None
         self._probes = None
@@ -145,9 +149,9 @@ class _Run:
             self._progress.close()
             return self._finish(state)
         finally:
-            self._progress.close()
-            for each in (*self._writers, *([self._probes] if self._probes else [])):
-                each.close()
+            self._journal.close()
+            if self._probes is not None:
+                self._probes.close()
 
     def _cache_features(self, state: TrainState) -> None:
         """Puts what the frozen body makes of the images into their place."""
@@ -168,7 +172,7 @@ class _Run:
         Raises:
             Stopped: on request, when the step at hand is saved.
         """
-        row: tuple[int, Metrics] | None = None
+        row: tuple[int, str, Metrics] | None = None
         previous = metrics
         while done < self._plan.steps and not self._out_of_patience(done):
             if self._probes is not None:
@@ -184,7 +188,7 @@ class _Run:
                 for line in self._profiler.after(done, metrics, text):
                     self._progress.say(line)
             if row is not None:
-                self._log(*row)
+                self._journal.row(*row)
                 row = None
             # Waiting for the dispatch before keeps the device busy and this process close to it.
             jax.block_until_ready(previous)
@@ -194,7 +198,7 @@ class _Run:
                 self._watch(done, self._plan.steps)
             last = done == self._plan.steps
             if done % self._config.log_every == 0 or last:
-                row, metrics = (done, metrics), self._on_mesh(Metrics.empty())
+                row, metrics = (done, "train", metrics), self._on_mesh(Metrics.empty())
             evaluates = self._held_out is not None and (done % self._eval_every == 0 or last)
             stops = bool(request) and not last
             saves = done % self._config.checkpoint.every == 0 or last or stops
@@ -202,7 +206,7 @@ class _Run:
                 jax.block_until_ready(previous)
                 self._progress.advance(done)
                 if row is not None:
-                    self._log(*row)
+                    self._journal.row(*row)
                     row = None
                 accuracy = self._validate(state, done) if evaluates else None
                 self._save(state, metrics, accuracy, due=saves)
@@ -240,42 +244,9 @@ class _Run:
     def _on_mesh(self, metrics: Metrics) -> Metrics:
         return jax.device_put(metrics, sharding.replicated(self._mesh))
 
-    def _row(self, at: int, split: str, metrics: Metrics) -> dict[str, Any]:
-        """A row of metrics; its learning rate is that of the update that led to step `at`."""
-        means = metrics.means()
-        row = {
-            "step": at,
-            "epoch": at * self._config.batch_size / len(self._examples),
-            "split": split,
-            "loss": means["loss"],
-            "accuracy": means["accuracy"],
-            "learning_rate": float(self._plan.learning_rates[at - 1]),
-            "images_per_second": self._progress.images_per_second() if split == "train" else None,
-        }
-        if not math.isfinite(row["loss"]):
-            raise NonFiniteError(
-                self._not_finite(f"the {split} loss is {row['loss']} at step {at}")
-            )
-        for each in self._writers:
-            each.write(row)
-        self._progress.row(row)
-        return row
-
-    def _log(self, at: int, metrics: Metrics) -> None:
-        self._row(at, "train", metrics)
-
-    def _not_finite(self, what: str) -> str:
-        saved = "nothing was saved" if self._saved is None else f"step {self._saved} is saved"
-        return (
-            f"{what}; {saved} in {self._workdir}\n"
-            f"try a lower config.optimizer.learning_rate (now "
-            f"{self._config.optimizer.learning_rate:g}), a longer config.optimizer.warmup or "
-            "config.optimizer.clip_norm, in another --workdir"
-        )
-
     def _validate(self, state: TrainState, at: int) -> float:
         metrics = self._programs.evaluate(state.evaluated(), self._held_out)
-        return self._row(at, "validation", metrics)["accuracy"]
+        return self._journal.row(at, "validation", metrics)["accuracy"]
 
     def _save(
         self, state: TrainState, metrics: Metrics, accuracy: float | None, *, due: bool
@@ -287,11 +258,10 @@ class _Run:
             return
         # A tie does not displace the best, so that it does not depend on when saving was due.
         accuracy = accuracy if improved else None
-        if not _finite(state):
-            raise NonFiniteError(self._not_finite(f"the state is not finite at step {state.step}"))
+        self._journal.check_finite(state)
         extra = {"unlogged": metrics.to_json(), "seconds": self._seconds()}
         self._checkpoints.save(state, extra, accuracy)
-        self._saved = int(state.step)
+        self._journal.saved = int(state.step)
 
     def _seconds(self) -> float:
         return self._seconds_before + time.perf_counter() - self._began
@@ -308,7 +278,7 @@ class _Run:
             state, _ = self._checkpoints.restore(shapes, self._checkpoints.best_step())
         test = pipeline.place(self._test, self._mesh)
         metrics, correct = self._programs.test(state.evaluated(), test)
-        row = self._row(int(state.step), "test", metrics)
+        row = self._journal.row(int(state.step), "test", metrics)
         result = {
             "test_accuracy": row["accuracy"],
             "test_loss": row["loss"],
@@ -325,9 +295,3 @@ class _Run:
         files.write_correct(self._workdir, np.asarray(correct))
         atomic.write_json(self._workdir / files.RESULT, result)
         return result
-
-
-def _finite(state: TrainState) -> bool:
-    """Whether every number of the state is finite."""
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
-    return all(np.isfinite(leaf).all() for leaf in leaves)

@@ -13,7 +13,7 @@ from resnet_jax.errors import ConfigError
 
 REINIT, DROP = "finetune.reinit", "finetune.drop"
 
-SHOWN = 6
+SHOWN = 3
 """Arrays that an error lists."""
 
 
@@ -50,6 +50,21 @@ def combine(
         ConfigError: an array is missing, has another shape, or is not wanted, or a pattern matches
             nothing; lists names and shapes.
     """
+    found = account(initial, source, reinit, drop)
+    ours, theirs, fresh = _by_name(initial), _by_name(source), set(found.fresh)
+    values = [
+        ours[name] if name in fresh else np.asarray(theirs[name], ours[name].dtype) for name in ours
+    ]
+    return jax.tree.unflatten(jax.tree.structure(dict(initial)), values), found
+
+
+def account(
+    initial: Mapping[str, Any],
+    source: Mapping[str, Any],
+    reinit: Sequence[str] = (),
+    drop: Sequence[str] = (),
+) -> Account:
+    """What would become of each array; arguments and errors as for `combine`, but shapes are enough."""
     ours, theirs = _by_name(initial), _by_name(source)
     fresh = _matched(initial, reinit, REINIT)
     unwanted = _matched(source, drop, DROP) if drop else set()
@@ -64,11 +79,7 @@ def combine(
     _check(ours, theirs, missing, extra, other)
     loaded = [name for name in ours if name not in fresh]
     dropped = [name for name in theirs if name not in ours or name in fresh]
-    values = [
-        ours[name] if name in fresh else np.asarray(theirs[name], ours[name].dtype) for name in ours
-    ]
-    merged = jax.tree.unflatten(jax.tree.structure(dict(initial)), values)
-    return merged, Account(tuple(loaded), tuple(sorted(fresh)), tuple(dropped))
+    return Account(tuple(loaded), tuple(sorted(fresh)), tuple(dropped))
 
 
 def _by_name(variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,10 +136,10 @@ def _check(
         *(f"{name} {theirs[name].shape}: not in this network" for name in extra),
     ]
     if problems:
-        more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise ConfigError(
-            f"the weights do not fit the network, in {len(problems)} of {len(ours)} arrays:\n  "
-            + "\n  ".join(problems[:SHOWN])
-            + f"{more}\nset config.model.* as in their run, or name what is to be initialised anew in "
+            f"the weights do not fit the network, in {len(problems)} arrays: "
+            f"{'; '.join(problems[:SHOWN])}{more}\n"
+            "set config.model.* as in their run, or name what is to be initialised anew in "
             f"config.{REINIT}, and what is to be left out in config.{DROP}"
         )
