@@ -118,8 +118,13 @@ def validate(config: ConfigDict, dataset: Dataset | None = None) -> None:
             "config.model.bottleneck_width is set but the units are basic; "
             "add --config.model.bottleneck=true or leave it unset"
         )
+    if config.finetune.drop and config.finetune.init_from is None:
+        raise ConfigError(
+            f"config.finetune.drop={config.finetune.drop!r} leaves out parts of weights, and there are none; "
+            "name them by --config.finetune.init_from=DIR, or leave it empty"
+        )
     augment.parse(config.augment, dataset.image_shape)
-    views.parse(config.eval_augment, dataset.image_shape)
+    views.parse(config.eval_augment, resize.shape(dataset.image_shape, config.data.resize))
     channels = dataset.image_shape[-1]
     network = architecture.build(config.model, dataset.num_classes, channels=channels)
     places.check_batch(network, channels, config.batch_size // config.accumulation)

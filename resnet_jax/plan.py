@@ -79,6 +79,7 @@ def make(
     shapes = jax.eval_shape(lambda: step.init_variables(model, 0, image_shape))
     shapes, batch_stats = shapes["params"], shapes["batch_stats"]
     frozen = None
+    params.match_subtrees(shapes, config.finetune.reinit, "finetune.reinit")
     if config.finetune.freeze:
         frozen = freeze.resolve(shapes, batch_stats, config.finetune.freeze)
         if config.finetune.frozen_norms == "running":

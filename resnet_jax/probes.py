@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from resnet_jax import params as parameters
 from resnet_jax import rng, sharding
 from resnet_jax.data.pipeline import DeviceExamples
 from resnet_jax.models.meeting import COLLECTION
@@ -53,7 +54,7 @@ def compile_probe(
 
     Returns:
         a function to float32 [units] for each of `MEASURES`; NaN where there is nothing to measure: a
-        plain unit has no shortcut, and a path that is all zeros no direction.
+        plain unit has no shortcut, a path that is all zeros no direction, a frozen unit no gradient.
     """
     network = recipe.model.clone(options=dataclasses.replace(recipe.model.options, kernels=None))
     names = unit_names(network)
@@ -65,9 +66,11 @@ def compile_probe(
         images, labels = recipe.batches.train(examples, state.seed, positions)
         key = jax.random.fold_in(rng.key(state.seed, rng.Stream.LAYERS), state.step)
 
-        def loss(params: Any) -> tuple[jax.Array, Any]:
+        trained, frozen = recipe.split(state.params)
+
+        def loss(trained: Any) -> tuple[jax.Array, Any]:
             logits, updated = network.apply(
-                {"params": params, "batch_stats": state.batch_stats},
+                {"params": parameters.merge(frozen, trained), "batch_stats": state.batch_stats},
                 images,
                 train=True,
                 mutable=["batch_stats", COLLECTION],
@@ -78,7 +81,7 @@ def compile_probe(
                 losses = recipe.teacher.losses(losses, logits, examples, images)
             return losses.mean(), updated.get(COLLECTION, {})
 
-        gradients, seen = jax.grad(loss, has_aux=True)(state.params)
+        gradients, seen = jax.grad(loss, has_aux=True)(trained)
         measured = [
             _measure(_at(gradients, name), _at(seen, name), _at(seen, f"{name}_output"))
             for name in names
@@ -102,7 +105,10 @@ def _measure(gradients: Any, seen: Mapping[str, Any], output: tuple) -> dict[str
     found = {
         "ratio": jnp.float32(jnp.nan),
         "cosine": jnp.float32(jnp.nan),
-        "gradient_norm": jnp.sqrt(sum(squares, jnp.float32(0))),
+        # A frozen unit has none.
+        "gradient_norm": jnp.sqrt(sum(squares, jnp.float32(0)))
+        if squares
+        else jnp.float32(jnp.nan),
         "mean": values.mean(),
         "variance": values.var(),
     }

@@ -282,6 +282,8 @@ def test_exactly_the_fields_that_are_unset_by_default_may_be_unset():
             ["model.combine='orthogonal'", "model.shortcut='none'"],
         ),
         ({"optimizer__rates": ((".*", "1/(L-9)"),)}, ["optimizer.rates", "1/(L-9)"]),
+        ({"finetune__drop": ("head",)}, ["finetune.drop=('head',)", "--config.finetune.init_from"]),
+        ({"data__resize": 64, "eval_augment": "crops(5, 64)"}, ["crops(5, 64)", "64x64"]),
         ({"data__image_size": 32}, ["data.image_size", "data.name=folder"]),
         ({"data__name": "folder"}, ["data.name='folder'", "data.dir"]),
         ({"data__name": "folder", "data__dir": "x"}, ["data.name='folder'", "data.image_size"]),

@@ -92,6 +92,22 @@ def test_what_has_no_value_is_nan_and_the_rest_finite(
     assert fields.get("shortcut") or (found["ratio"] == 0).all()
 
 
+def test_a_frozen_unit_has_no_gradient(small, one_device, tiny_dataset, tiny_examples):
+    small.finetune.freeze = ("stages_until=1",)
+    recipe, state, examples, found = measure(small, one_device, tiny_dataset, tiny_examples)
+    assert np.isnan(found["gradient_norm"]).tolist() == [True, False, False]
+    assert np.isfinite(found["mean"]).all()
+    small.finetune.freeze = ()
+    whole = plan.make(small, one_device, tiny_dataset).recipe
+    costs = [_flops(each, state, examples) for each in (recipe, whole)]
+    assert costs[0] < 0.8 * costs[1]
+
+
+def _flops(recipe, state, examples):
+    compiled = probes.compile_probe(recipe).lower(state, examples).compile()
+    return compiled.cost_analysis()["flops"]
+
+
 def test_eight_devices_measure_what_one_does(small, one_device, tiny_dataset, tiny_examples):
     small.model.branch = "conv norm act drop(0.2) conv norm"
     one = measure(small, one_device, tiny_dataset, tiny_examples)[-1]

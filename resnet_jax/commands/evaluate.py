@@ -95,7 +95,7 @@ def evaluate(
     from resnet_jax import checkpoint, evaluate, plan, sharding, versions
     from resnet_jax import step as steps
     from resnet_jax import workdir as files
-    from resnet_jax.data import folder, pipeline, source, spec, views
+    from resnet_jax.data import folder, pipeline, resize, source, spec, views
     from resnet_jax.errors import ConfigError, NonFiniteError
     from resnet_jax.native import backend
 
@@ -109,7 +109,8 @@ def evaluate(
     if dataset.name == spec.FOLDER:
         dataset = folder.of_run(dataset, config.data, where)
     if eval_augment is not None:
-        views.parse(eval_augment, dataset.image_shape, "--eval-augment")
+        seen = resize.shape(dataset.image_shape, config.data.resize)
+        views.parse(eval_augment, seen, "--eval-augment")
         config.eval_augment = eval_augment
         config.finetune.cache_features = False  # the network is evaluated whole, with any views
     run = plan.make(config, devices[:count], dataset)

@@ -76,7 +76,10 @@ def _read_zip(path: Path) -> Any:
         members = {info.filename: info for info in archive.infolist()}
         pickles = [name for name in members if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise _Damaged("a zip archive without data.pkl: not written by torch.save")
+            raise DataError(
+                f"{path} is a ZIP archive, but not one of torch.save: it has no data.pkl.\n"
+                "Save the tensors, where the file comes from: torch.save(model.state_dict(), FILE)"
+            )
         folder = pickles[0].partition("/")[0]
 
         def content(name: str) -> bytes:

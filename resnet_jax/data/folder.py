@@ -187,7 +187,8 @@ def _left_out(listing: Listing, labels: np.ndarray, choices: Choices) -> tuple[s
         more = f" and {count - _SHOWN:,} more" if count > _SHOWN else ""
         raise DataError(
             f"{listing.root}: {count:,} of {total:,} images cannot be read: {'; '.join(first)}{more};\n"
-            f"mend or remove them, or allow for them: data.broken={min(0.99, count / total + 0.01):.2f}"
+            "mend or remove them, or allow for them: --config.data.broken="
+            f"{min(0.99, count / total + 0.01):.2f} (for `prepare`, --broken)"
         )
     return _named(listing.root, broken, choices.image_size)
 

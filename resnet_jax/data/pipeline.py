@@ -89,7 +89,7 @@ class Batches:
     ) -> "Batches":
         """For a data set and the texts of `config.augment`, `.eval_augment` and `.data.resize`."""
         parsed = augment.parse(augment_text, dataset.image_shape)
-        seen = views.parse(eval_augment, dataset.image_shape)
+        seen = views.parse(eval_augment, resize.shape(dataset.image_shape, size))
         return cls(dataset.mean, dataset.std, parsed, mesh, dataset.num_classes, seen, size)
 
     def train(

@@ -175,6 +175,11 @@ def test_compressed_members_are_refused(tmp_path):
     assert "compressed" in refusal(tmp_path / "t.pth")
 
 
+def test_another_archive_is_no_file_of_torch(tmp_path):
+    np.savez(tmp_path / "t.npz", x=np.zeros(3))
+    assert "not one of torch.save" in refusal(tmp_path / "t.npz")
+
+
 @pytest.mark.parametrize("name", FILES.values())
 def test_every_truncation_is_refused(name, tmp_path):
     content, path = fixture_file(name).read_bytes(), tmp_path / "cut"

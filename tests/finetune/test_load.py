@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from resnet_jax import params, step
+from resnet_jax import params, plan, step
 from resnet_jax.errors import ConfigError
 from resnet_jax.finetune import load
 from resnet_jax.models import architecture
@@ -88,3 +88,9 @@ def test_another_shape_is_an_error(variables):
 def test_a_pattern_that_matches_nothing_is_an_error(variables, field):
     with pytest.raises(ConfigError, match=rf"finetune.{field}: 'heads' matches no parameter"):
         load.combine(variables(), variables(seed=1), **{field: ("heads",)})
+
+
+def test_a_pattern_that_matches_nothing_is_refused_without_weights_too(tiny_config, one_device):
+    tiny_config.finetune.reinit = ("heads",)
+    with pytest.raises(ConfigError, match="finetune.reinit: 'heads' matches no parameter"):
+        plan.make(tiny_config, one_device)
