@@ -92,5 +92,5 @@ def test_a_pattern_that_matches_nothing_is_an_error(variables, field):
 
 def test_a_pattern_that_matches_nothing_is_refused_without_weights_too(tiny_config, one_device):
     tiny_config.finetune.reinit = ("heads",)
-    with pytest.raises(ConfigError, match="finetune.reinit: 'heads' matches no parameter"):
+    with pytest.raises(ConfigError, match=r"finetune\.reinit: 'heads' matches no parameter"):
         plan.make(tiny_config, one_device)
