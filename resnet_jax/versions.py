@@ -127,8 +127,9 @@ def dataset(workdir: Path, stored: ConfigDict) -> Dataset:
 
 
 def _git_state() -> tuple[str | None, bool | None]:
-    """The commit of the code and whether the tree is clean; None, None outside a repository."""
+    """The commit of the code and whether what runs is as committed; None, None outside a repository."""
     here = Path(__file__).parent
+    code = (":/main.py", ":/configs", ":/resnet_jax")  # notes and results beside them do not matter
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(here), *words]
@@ -137,6 +138,8 @@ def _git_state() -> tuple[str | None, bool | None]:
         ).stdout
 
     try:
-        return git("rev-parse", "HEAD").strip(), not git("status", "--porcelain").strip()
+        return git("rev-parse", "HEAD").strip(), not git(
+            "status", "--porcelain", "--", *code
+        ).strip()
     except (OSError, subprocess.SubprocessError):
         return None, None
