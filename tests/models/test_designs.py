@@ -182,6 +182,14 @@ def test_a_fresh_fixup_network_knows_nothing(tiny, images):
     assert (np.asarray(network.apply(variables, images, train=False)) == 0).all()
 
 
+@pytest.mark.parametrize("projection", ["A", "B"])
+def test_the_first_bias_of_fixup_is_on_the_shortcut_where_it_changes_the_shape(tiny, projection):
+    # The authors' code: x + bias1a is what is projected, and x itself what is kept.
+    network = architecture.build(tiny(design="fixup", projection=projection), 10)
+    shared = [unit.shared_preact for stage in network.stages for unit in stage]
+    assert shared == [False, True, True]
+
+
 @pytest.mark.parametrize("bottleneck", [False, True])
 def test_fixup_scales_the_other_convolutions_by_the_depth(section, bottleneck):
     fields = {"stage_sizes": (16,), "stage_widths": (32,), "bottleneck": bottleneck}
