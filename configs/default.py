@@ -102,12 +102,12 @@ def get_config() -> ConfigDict:
     model.combine = "add"  # how the two paths meet: add(shortcut, branch), fixed factors |
     # learned(shortcut, branch), learned from there | subtract | orthogonal(position | tensor)
     model.shared_preact = placeholder(str)  # units whose shortcut starts behind the pre-activation:
-    # paper, the first and those that change the shape | none | all | projected, those that change
-    # the shape by a convolution; unset: the design's, mostly paper
+    # paper, the first and those that change the shape | none | all | reshaping, those that change
+    # the shape | projected, those that do so by a convolution; unset: the design's, mostly paper
     model.norm = "batch"  # what the token norm stands for: batch | ghost(images), which divides the
     # micro-batch | group(groups) | layer | frn | dyt(alpha) | none
-    model.activation = "relu"  # what the token act stands for: relu | leaky_relu | silu | gelu |
-    # elu | softplus | identity
+    model.activation = "relu"  # what the token act stands for: relu | leaky_relu | silu | gelu, its
+    # tanh approximation | elu | softplus | identity
     model.remat = False  # compute units again in the backward pass instead of keeping what is in
     # them: less memory, more time, the same results
 

@@ -125,9 +125,9 @@ def factors(params: Any, rates: Sequence[Rate]) -> Any:
 def _clip(optimizer: ConfigDict, params: Any, trained: Callable) -> optax.GradientTransformation:
     """Clipping by the global norm, then adaptively, by unit.
 
-    Adaptive clipping (Brock et al. 2021, arXiv 2102.06171, section 4.1) bounds the norm of each output
+    Adaptive clipping (Brock et al. 2021, arXiv 2102.06171, section 4) bounds the norm of each output
     channel's gradient by a share of the norm of its weights, or of 1e-3 where that is larger. It
-    leaves out the head.
+    leaves out the head (section 4.1).
     """
     clips = []
     if optimizer.clip_norm:

@@ -191,7 +191,11 @@ RULES: Mapping[str, Rule] = {
     ),
     "model.stride_on": _choice("3x3", "first"),
     "model.shortcut": _TEXT,
-    "model.projection": _choice(*shortcuts.PROJECTIONS),
+    "model.projection": dataclasses.replace(
+        _choice(*shortcuts.PROJECTIONS),
+        expected=f"one of {', '.join(shortcuts.PROJECTIONS)}; C is "
+        "--config.model.projection=B --config.model.shortcut='conv(norm)'",
+    ),
     "model.downsampling": Rule(
         f"one of {pooling.USAGE}, size from 2 to {pooling.MAX_BLUR}", pooling.is_downsampling
     ),

@@ -73,13 +73,13 @@ VALUES = {
     "model.kernels": ([(1,), (3, 3), (99,)], [(), (2, 3), (-1,), (0,), (101,), (3.0,), (True,)]),
     "model.stride_on": (["3x3", "first"], ["1x1", ""]),
     "model.shortcut": (["identity", "scale(0.5)"], [0, ("x",)]),
-    "model.projection": (["A", "B", "D"], ["a", ""]),
+    "model.projection": (["A", "B", "D"], ["a", "", "C"]),
     "model.downsampling": (["stride", "blur", "blur(2)", "blur(7)"], ["", "blur(8)", "blur(1)"]),
     "model.drop_path": OPEN_UNIT,
     "model.drop_path_schedule": (["linear", "constant"], ["cosine", ""]),
     "model.zero_init": BOOLEAN,
     "model.combine": (["add", "add(1, 0.5)"], [0, ("x",)]),
-    "model.shared_preact": (["paper", "none", "all", "projected"], ["some", ""]),
+    "model.shared_preact": (["paper", "none", "all", "reshaping", "projected"], ["some", ""]),
     "model.norm": (
         ["batch", "ghost(32)", "group(8)", "layer", "frn", "dyt", "dyt(0.2)", "none"],
         ["batchnorm", "", "group", "ghost(0)", "batch(3)", "group(2) batch", "batch none"],
@@ -275,6 +275,10 @@ def test_exactly_the_fields_that_are_unset_by_default_may_be_unset():
         ({"model__depth": 21}, ["model.depth=21", "6n+2"]),
         ({"model__width": 0.5}, ["model.projection='A'", "'B'"]),
         ({"model__groups": 3}, ["model.groups=3"]),
+        (
+            {"model__projection": "C"},
+            ["model.projection='C'", "projection=B --config.model.shortcut='conv(norm)'"],
+        ),
         ({"data__resize": 3}, ["data.resize=3", "at least 4"]),
         ({"model__kernels": (3,)}, ["model.branch", "model.kernels"]),
         (

@@ -227,6 +227,7 @@ def _stages(
                         "none": False,
                         "all": True,
                         "paper": reshapes or index == 1,
+                        "reshaping": reshapes,
                         "projected": reshapes and by_conv,
                     }[design.shared_preact],
                     index=index,

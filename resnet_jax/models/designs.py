@@ -31,9 +31,13 @@ class Design:
     shared_preact: str = "paper"
 
 
-SHARED_PREACTS = ("paper", "none", "all", "projected")
-"""The first unit and those that change the shape (He et al. 2016, section 4.1); no unit; all; those
-that change the shape by a convolution."""
+SHARED_PREACTS = ("paper", "none", "all", "reshaping", "projected")
+"""The first unit and those that change the shape; no unit; all; those that change the shape; of these, the
+ones that do so by a convolution.
+
+He et al. 2016, Appendix "Implementation Details", has the first unit, and the others where the shortcut is a
+projection. That `paper` shares with the zero-padding of option A, too, is a choice of ours.
+"""
 
 DESIGNS = {
     "original": Design(
@@ -72,6 +76,8 @@ DESIGNS = {
         ),
         # The scalars, and not the head's bias.
         learning_rates=((r".*/(bias|gain)\d*/(bias|gain)", 0.1),),
+        # In the authors' code a shortcut has the first bias where it changes the shape, and only there.
+        shared_preact="reshaping",
     ),
     "skipinit": Design(
         branch="act conv act conv gain(0)",

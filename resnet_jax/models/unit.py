@@ -1,7 +1,8 @@
 """The residual unit: y = after(combine(shortcut(x), branch(x))), with branch and after as token strings.
 
 The tokens in front of the branch's first `conv` are its pre-activation. In units that share it, they
-are computed once and both paths start from the result (He et al. 2016, arXiv 1603.05027, section 4).
+are computed once and both paths start from the result (He et al. 2016, arXiv 1603.05027, Appendix
+"Implementation Details").
 """
 
 import dataclasses

@@ -220,10 +220,11 @@ def test_groups_and_the_bottleneck_width_make_a_resnext(section):
 @pytest.mark.parametrize(
     ("shared", "expected"),
     [
-        # The first unit of the net, and those that change the shape (He et al. 2016, section 4.1).
+        # He et al. 2016, Appendix "Implementation Details": the first unit, and where a shortcut projects.
         ("paper", [True, False, True, False, True, False]),
         ("none", [False] * 6),
         ("all", [True] * 6),
+        ("reshaping", [False, False, True, False, True, False]),
         ("projected", [False] * 6),  # option A is no convolution
     ],
 )

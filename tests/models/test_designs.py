@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax import params, step
+from resnet_jax import optimizer, params, plan, step
+from resnet_jax.data import pipeline
 from resnet_jax.models import architecture
 from resnet_jax.models.designs import DESIGNS
 from resnet_jax.models.unit import Unit
@@ -20,9 +21,37 @@ def test_every_design_names_a_paper_and_its_year(name):
 
 
 @pytest.mark.parametrize("name", DESIGNS)
-@pytest.mark.parametrize("bottleneck", [False, True])
-def test_every_design_computes_logits_and_a_finite_gradient(tiny, images, name, bottleneck):
-    fields = {"bottleneck": bottleneck, "stage_sizes": (1, 1), "stage_widths": (4, 8)}
+def test_every_design_takes_a_finite_step_at_its_own_rates(
+    tiny_config, tiny_dataset, tiny_examples, one_device, name
+):
+    """Of basic units, with option A; the optimizer is the one that a run would have."""
+    tiny_config.model.update({"design": name, "stage_sizes": (1, 1), "stage_widths": (4, 8)})
+    tiny_config.optimizer.warmup = 0.0
+    made = plan.make(tiny_config, one_device, tiny_dataset)
+    recipe = made.recipe
+    state = step.init_state(recipe, 0, made.image_shape)
+    examples = pipeline.place(tiny_examples, recipe.batches.mesh)
+    gradients, _, metrics = jax.jit(lambda s: step._gradients(recipe, s, examples))(state)
+    assert np.isfinite(metrics.means()["loss"])
+    # The head learns from the first step, so a signal passes through the whole network.
+    assert (np.asarray(gradients["head"]["kernel"]) != 0).any()
+    rates = optimizer.rate_factors(tiny_config)
+    assert bool(rates) == bool(DESIGNS[name].learning_rates)
+    schedule = optimizer.schedule(tiny_config.optimizer, made.steps)
+    plain = optimizer.create(tiny_config.optimizer, schedule, state.params)
+    expected, _ = plain.update(gradients, plain.init(state.params), state.params)
+    expected = jax.tree.map(
+        lambda u, factor: u * factor, expected, optimizer.factors(state.params, rates)
+    )
+    updates, _ = recipe.optimizer.update(gradients, state.opt_state, state.params)
+    for path, leaf in jax.tree.leaves_with_path(updates):
+        assert np.isfinite(leaf).all(), jax.tree_util.keystr(path)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), updates, expected)
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_every_design_of_bottleneck_units_computes_logits_and_a_finite_gradient(tiny, images, name):
+    fields = {"bottleneck": True, "stage_sizes": (1, 1), "stage_widths": (4, 8)}
     model = tiny(design=name, projection="B", **fields)
     network = architecture.build(model, 10)
     variables = step.init_variables(network, 0, images.shape[1:])
@@ -44,7 +73,6 @@ def test_every_design_computes_logits_and_a_finite_gradient(tiny, images, name, 
     assert np.isfinite(logits).all()
     for path, leaf in jax.tree.leaves_with_path(gradients):
         assert np.isfinite(leaf).all(), jax.tree_util.keystr(path)
-    # The head learns from the first step, so a signal passes through the whole network.
     assert (np.asarray(gradients["head"]["kernel"]) != 0).any()
 
 
@@ -107,6 +135,10 @@ COUNTS = {
 }
 
 
+def test_every_design_has_its_count():
+    assert COUNTS.keys() == DESIGNS.keys()
+
+
 @pytest.mark.parametrize("name", COUNTS)
 def test_parameter_counts_of_resnet_110_and_164(section, name):
     basic, bottleneck = COUNTS[name]
@@ -130,35 +162,37 @@ def test_parameter_counts_of_resnet_110_with_each_shortcut(section, shortcut, ex
     assert count(section(depth=110, shortcut=shortcut)) == expected
 
 
-@pytest.mark.parametrize("name", DESIGNS)
-def test_fifty_four_units_have_finite_outputs_and_gradients(section, name):
-    """One compiled unit, applied in a loop: the second of a network of 54."""
-    model = section(design=name, stage_sizes=(54,), stage_widths=(8,))
-    network = architecture.build(model, 10)
-    spec = network.stages[0][1]
-    module = Unit(spec, network.options)
-    x = np.random.default_rng(0).normal(size=(2, 8, 8, 8)).astype(np.float32)
-    apply = functools.partial(module.apply, train=True, mutable=["batch_stats"])
-    forward = jax.jit(lambda v, x: apply(v, x)[0])
+CONVS_20 = 16 + 6 * (16 + 32 + 64)
+"""Output channels of ResNet-20's 3x3 convolutions, and so of its norms, of which there are 19."""
 
-    @jax.jit
-    def backward(variables, x, gradient):
-        _, pull = jax.vjp(lambda v, x: apply(v, x)[0], variables, x)
-        return pull(gradient)
 
-    shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    fresh = [module.lazy_init(jax.random.key(number), shape, train=False) for number in range(3)]
-    inputs = []
-    for number in range(54):
-        inputs.append(x)
-        x = forward(fresh[number % 3], x)
-    assert np.isfinite(x).all()
-    gradient = jnp.ones_like(x) / x.size
-    for number in reversed(range(54)):
-        of_variables, gradient = backward(fresh[number % 3], inputs[number], gradient)
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(of_variables))
-    assert np.isfinite(gradient).all()
-    assert (np.asarray(gradient) != 0).any()
+@pytest.mark.parametrize(
+    ("fields", "more"),
+    [
+        ({}, 0),
+        ({"shortcut": "shortcut_gate"}, 3 * 272 + 544 + 2 * 1_056 + 2_112 + 2 * 4_160),
+        ({"shortcut": "drop(0.5)"}, 0),
+        # Option C: a 1x1 convolution and a norm's scale and bias in each of the 9 units.
+        (
+            {"shortcut": "conv(norm)", "projection": "B"},
+            3 * 16 * 16 + 16 * 32 + 2 * 32 * 32 + 32 * 64 + 2 * 64 * 64 + 3 * 2 * (16 + 32 + 64),
+        ),
+        ({"combine": "learned"}, 9 * 2),
+        ({"combine": "orthogonal"}, 0),
+        ({"weight_standardization": "plain"}, 0),
+        ({"weight_standardization": "scaled"}, CONVS_20),
+        ({"branch": "conv norm act conv norm scale(1e-4)"}, 3 * (16 + 32 + 64)),
+        ({"norm": "frn"}, CONVS_20),
+        ({"norm": "dyt"}, 19),
+        (
+            {"branch": "conv norm act conv norm eca"},
+            9 * 3,
+        ),  # a kernel of 3 at 16, 32 and 64 channels
+    ],
+    ids=str,
+)
+def test_parameter_counts_of_resnet_20_with_other_parts(section, fields, more):
+    assert count(section(depth=20, **fields)) == 269_722 + more
 
 
 @pytest.mark.parametrize("name", ["fixup", "skipinit", "rezero"])
@@ -180,6 +214,14 @@ def test_a_fresh_fixup_network_knows_nothing(tiny, images):
     network = architecture.build(tiny(design="fixup"), 10)
     variables = step.init_variables(network, 0, images.shape[1:])
     assert (np.asarray(network.apply(variables, images, train=False)) == 0).all()
+
+
+@pytest.mark.parametrize("projection", ["A", "B"])
+def test_the_first_bias_of_fixup_is_on_the_shortcut_where_it_changes_the_shape(tiny, projection):
+    # The authors' code: x + bias1a is what is projected, and x itself what is kept.
+    network = architecture.build(tiny(design="fixup", projection=projection), 10)
+    shared = [unit.shared_preact for stage in network.stages for unit in stage]
+    assert shared == [False, True, True]
 
 
 @pytest.mark.parametrize("bottleneck", [False, True])

@@ -340,7 +340,7 @@ CHOICES = {
     "drop_path_schedule": ["linear", "constant"],
     "zero_init": [False, True],
     "stem": [None, "", "imagenet", "resnet_c", "conv(5) act"],
-    "shared_preact": ["paper", "none", "all"],
+    "shared_preact": ["paper", "none", "all", "reshaping"],
     "stride_on": ["3x3", "first"],
     "bottleneck": [False, True],
     "activation": ["relu", "silu", "identity"],
