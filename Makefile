@@ -16,7 +16,8 @@ quickstart: $(VENV)/.ready
 test: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-slow: $(VENV)/.ready-dev
+# With Ray, so that its tests run too.
+test-slow: $(VENV)/.ready-dev $(VENV)/.ready-ray
 	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.ready-dev
@@ -42,4 +43,8 @@ $(VENV)/.ready: requirements.txt | $(VENV)/bin/python
 
 $(VENV)/.ready-dev: requirements-dev.txt $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(VENV)/.ready-ray: requirements-ray.txt $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
 	touch $@

@@ -8,11 +8,14 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from resnet_jax import atomic, drawing, formula, params, step
+from resnet_jax import atomic, drawing, formula, params, step, tokens
 from resnet_jax.data import spec
 from resnet_jax.models import architecture
+from resnet_jax.models.combines import COMBINES
 from resnet_jax.models.designs import DESIGNS
+from resnet_jax.models.norms import NORMS
 from resnet_jax.models.resnet import ResNet
+from resnet_jax.models.shortcuts import SHORTCUTS
 from resnet_jax.models.unit import UnitSpec
 
 _GALLERY_INTRODUCTION = """# Residual designs
@@ -69,6 +72,42 @@ def describe(entry: Entry) -> list[str]:
         f"    {entry.formula}",
         f"    {entry.columns['source']}",
     ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Something that goes with every design.
+
+    Attributes:
+        string: as one writes it in the config.
+        meaning: in a few words.
+        formula: of what it computes; of a path, where both meet.
+        source: paper and section; "" for none.
+    """
+
+    string: str
+    meaning: str
+    formula: str
+    source: str
+
+
+def parts() -> dict[str, tuple[Part, ...]]:
+    """Fields of `model` that go with every design, and what they may be."""
+    norms = {name: norm.signature for name, norm in NORMS.items()}
+    found = {"shortcut": SHORTCUTS, "combine": COMBINES, "norm": norms}
+    return {
+        field: tuple(
+            Part(tokens.form(name, known), known.meaning, known.formula, known.source)
+            for name, known in vocabulary.items()
+        )
+        for field, vocabulary in found.items()
+    }
+
+
+def describe_part(part: Part) -> list[str]:
+    """A part in lines for people."""
+    lines = [f"{part.string:<30} {part.meaning}", f"    {part.formula}"]
+    return lines + ([f"    {part.source}"] if part.source else [])
 
 
 def picture(config: ConfigDict, title: str, changes: Sequence[str] = ()) -> str:

@@ -44,10 +44,12 @@ REQUIRED = _Required()
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """A token's arguments, in order, and its meaning in a few words."""
+    """A token's arguments, in order, and its meaning in a few words; for lists, its formula and source."""
 
     meaning: str
     arguments: tuple[Argument, ...] = ()
+    formula: str = ""
+    source: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,15 +150,14 @@ def _token(name: str, text: str | None, vocabulary: Mapping[str, Signature], fie
     if len(given) > len(signature):
         raise ConfigError(
             f"{field}: {name}({text}) has {len(given)} arguments; "
-            f"write {_form(name, vocabulary[name])}"
+            f"write {form(name, vocabulary[name])}"
         )
     values = []
     for argument, value in zip(signature, given + [None] * len(signature), strict=False):
         if value is None:
             if argument.default is REQUIRED:
                 raise ConfigError(
-                    f"{field}: {name!r} needs {argument.name}; "
-                    f"write {_form(name, vocabulary[name])}"
+                    f"{field}: {name!r} needs {argument.name}; write {form(name, vocabulary[name])}"
                 )
             values.append(argument.default)
             continue
@@ -165,12 +166,13 @@ def _token(name: str, text: str | None, vocabulary: Mapping[str, Signature], fie
         except ValueError as error:
             raise ConfigError(
                 f"{field}: {name}({text}): {argument.name}={value!r} {error}; "
-                f"write {_form(name, vocabulary[name])}"
+                f"write {form(name, vocabulary[name])}"
             ) from None
     return Token(name, tuple(values))
 
 
-def _form(name: str, signature: Signature) -> str:
+def form(name: str, signature: Signature) -> str:
+    """How a token is written, `scale(shortcut, branch)`."""
     return (
         f"{name}({', '.join(a.name for a in signature.arguments)})" if signature.arguments else name
     )
@@ -178,7 +180,7 @@ def _form(name: str, signature: Signature) -> str:
 
 def usage(vocabulary: Mapping[str, Signature]) -> str:
     """The vocabulary in one line."""
-    return ", ".join(_form(name, signature) for name, signature in vocabulary.items())
+    return ", ".join(form(name, signature) for name, signature in vocabulary.items())
 
 
 def integer(low: int) -> Callable[[str], int]:

@@ -4,6 +4,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 # Many tests, and the programs they start, compile the same small networks: compile each once.
@@ -25,6 +26,15 @@ from resnet_jax.data.source import Examples
 from resnet_jax.data.spec import Dataset
 
 jax.config.update("jax_num_cpu_devices", 8)
+
+
+@pytest.fixture
+def compile_in_haste() -> Callable[..., Callable]:
+    """Compiles a function for arguments with little optimisation: for programs that run once or twice."""
+    hasty = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    return lambda function, *arguments: (
+        jax.jit(function).lower(*arguments).compile(compiler_options=hasty)
+    )
 
 
 @pytest.fixture

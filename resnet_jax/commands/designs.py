@@ -1,4 +1,4 @@
-"""Lists the residual designs with their formulas and parameters, or draws one.
+"""Lists the residual designs with their formulas and parameters, and what goes with them; or draws one.
 
     python -m resnet_jax designs
     python -m resnet_jax designs --depth 29 --bottleneck --json
@@ -10,6 +10,7 @@ What is listed and drawn belongs to configs/default.py; --set changes its fields
 """
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
@@ -73,12 +74,18 @@ def run(args: argparse.Namespace) -> int:
             for e in found
         ]
         answer = {"depth": args.depth, "bottleneck": args.bottleneck, "designs": rows}
+        for field, known in catalogue.parts().items():
+            answer[f"{field}s"] = [dataclasses.asdict(part) for part in known]
         print(json.dumps(answer, default=str))
         return 0
     units = "bottleneck" if args.bottleneck else "basic"
     print(f"{'design':<18} {'parameters':>11}  at depth {args.depth}, {units} units")
     for entry in found:
         print("\n".join(catalogue.describe(entry)))
+    for field, known in catalogue.parts().items():
+        print(f"\nmodel.{field}")
+        for part in known:
+            print("\n".join(catalogue.describe_part(part)))
     return 0
 
 

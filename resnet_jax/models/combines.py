@@ -13,18 +13,23 @@ COMBINES = {
     "add": Signature(
         "a sum, with fixed factors on shortcut and branch",
         (Argument("shortcut", _FACTOR, 1.0), Argument("branch", _FACTOR, 1.0)),
+        "shortcut * x + branch * f(x)",
+        "He et al. 2015, arXiv 1512.03385, eq. 1",
     ),
     "learned": Signature(
         "a sum with a learned scalar on each path; the arguments are where they start",
         (Argument("shortcut", number(), 1.0), Argument("branch", number(), 1.0)),
+        "a * x + b * f(x)",
     ),
-    "subtract": Signature("the shortcut less the branch"),
+    "subtract": Signature("the shortcut less the branch", (), "x - f(x)"),
     "orthogonal": Signature(
         "the shortcut and what of the branch is orthogonal to it",
         (
             Argument("over", word("position", "tensor"), "position"),
             Argument("epsilon", number(0.0), 1e-6),
         ),
+        "x + f(x) - <x, f(x)> / (|x|^2 + epsilon) * x",
+        "Oh et al. 2025, arXiv 2505.11881, section 3",
     ),
 }
 """The tokens of `combine`."""

@@ -166,36 +166,66 @@ class Norm:
     running: bool = False
 
 
+_STANDARDISED = "scale * (x - mean) / sqrt(var + 1e-5) + bias"
+
 NORMS = {
     "batch": Norm(
-        Signature("of the global batch"),
+        Signature(
+            "of the global batch",
+            (),
+            _STANDARDISED,
+            "Ioffe & Szegedy 2015, arXiv 1502.03167",
+        ),
         lambda x, _, train, *at: _batch(x, train, *at),
         running=True,
     ),
     "ghost": Norm(
-        Signature("of so many images at a time", (Argument("images", integer(1), REQUIRED),)),
+        Signature(
+            "of so many images at a time",
+            (Argument("images", integer(1), REQUIRED),),
+            _STANDARDISED,
+            "Hoffer et al. 2017, arXiv 1705.08741, algorithm 1",
+        ),
         lambda x, arguments, train, start, dtype, name: GhostBatch(
             *arguments, start, dtype, name=name
         )(x, train),
         running=True,
     ),
     "group": Norm(
-        Signature("of groups of channels", (Argument("groups", integer(1), REQUIRED),)),
+        Signature(
+            "of groups of channels",
+            (Argument("groups", integer(1), REQUIRED),),
+            _STANDARDISED,
+            "Wu & He 2018, arXiv 1803.08494, section 3",
+        ),
         lambda x, arguments, train, *at: _group(x, *arguments, *at),
     ),
     # Of an image's pixels and channels together, with a scale per channel: one group.
-    "layer": Norm(Signature("of an image"), lambda x, _, train, *at: _group(x, 1, *at)),
+    "layer": Norm(
+        Signature("of an image", (), _STANDARDISED, "Ba et al. 2016, arXiv 1607.06450"),
+        lambda x, _, train, *at: _group(x, 1, *at),
+    ),
     "frn": Norm(
-        Signature("filter response, with its thresholded unit"),
+        Signature(
+            "filter response, with its thresholded unit",
+            (),
+            "max(scale * x / sqrt(mean(x^2) + 1e-6) + bias, threshold)",
+            "Singh & Krishnan 2020, arXiv 1911.09737, section 3",
+        ),
         lambda x, _, train, start, dtype, name: FilterResponse(start, dtype, name=name)(x),
     ),
     "dyt": Norm(
-        Signature("dynamic tanh", (Argument("alpha", number(), 0.5),)),
+        Signature(
+            "dynamic tanh",
+            (Argument("alpha", number(), 0.5),),
+            "scale * tanh(alpha * x) + bias",
+            "Zhu et al. 2025, arXiv 2503.10622, section 4",
+        ),
         lambda x, arguments, train, start, dtype, name: DynamicTanh(
             *arguments, start, dtype, name=name
         )(x),
     ),
-    "none": Norm(Signature("nothing"), lambda x, *_: x),
+    "none": Norm(Signature("nothing", (), "x"), lambda x, *_: x),
 }
 """Name -> kind. Whether it has state follows from the kind."""
 
@@ -228,7 +258,8 @@ def is_kind(value: object) -> bool:
         return False
 
 
-def _token(text: str) -> Token:
+def token(text: str) -> Token:
+    """A kind as a token."""
     return tokens.parse(text, _VOCABULARY, "norm")[0]
 
 
@@ -245,44 +276,5 @@ def normalise(
         name: of the layer.
         train: use and update the statistics of the batch, where the kind has them.
     """
-    token = _token(kind)
-    return NORMS[token.name].apply(x, token.arguments, train, start, dtype, name)
-
-
-def _divisor(number: int, limit: int) -> int:
-    """The largest divisor of `number` that is at most `limit`."""
-    return next(n for n in range(min(number, limit), 0, -1) if number % n == 0)
-
-
-def check_channels(kind: str, channels: int, field: str, where: str) -> None:
-    """Checks that a kind can normalise so many channels.
-
-    Args:
-        kind: as one writes it.
-        channels: of the input.
-        field: the config field that names the kind.
-        where: in the network.
-
-    Raises:
-        ConfigError: it cannot, with what to type.
-    """
-    token = _token(kind)
-    if token.name == "group" and channels % token.arguments[0]:
-        raise ConfigError(
-            f"{field}: {kind} does not divide the {channels} channels of a norm in {where}; "
-            f"write, say, group({_divisor(channels, token.arguments[0])}), or choose other widths"
-        )
-
-
-def check_batch(kind: str, images: int, field: str) -> None:
-    """Checks that a kind can normalise micro-batches of so many `images`.
-
-    Raises:
-        ConfigError: it cannot, with what to type.
-    """
-    token = _token(kind)
-    if token.name == "ghost" and images % token.arguments[0]:
-        raise ConfigError(
-            f"{field}: {kind} does not divide a micro-batch of {images} images (config.batch_size / "
-            f"config.accumulation); write, say, ghost({_divisor(images, token.arguments[0])})"
-        )
+    parsed = token(kind)
+    return NORMS[parsed.name].apply(x, parsed.arguments, train, start, dtype, name)

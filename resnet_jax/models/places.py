@@ -35,7 +35,7 @@ def check_channels(network: ResNet, channels: int) -> None:
         ConfigError: one cannot normalise its input.
     """
     for place in dict.fromkeys(_places(network, channels)):
-        norms.check_channels(place.kind, place.channels, place.field, place.where)
+        _check_channels(place.kind, place.channels, place.field, place.where)
 
 
 def check_batch(network: ResNet, channels: int, images: int) -> None:
@@ -45,7 +45,7 @@ def check_batch(network: ResNet, channels: int, images: int) -> None:
         ConfigError: one cannot.
     """
     for field, kind in dict.fromkeys((p.field, p.kind) for p in _places(network, channels)):
-        norms.check_batch(kind, images, field)
+        _check_batch(kind, images, field)
 
 
 def total_stride(network: ResNet) -> int:
@@ -87,3 +87,42 @@ def _places(network: ResNet, channels: int) -> Iterator[Place]:
             if on_shortcut or (projects and reshapes and unit.projection_norm):
                 yield Place("config.model.norm", default, unit.features, where)
     yield from along(network.final, (), "config.model.final", "the end of the network")
+
+
+def _divisor(number: int, limit: int) -> int:
+    """The largest divisor of `number` that is at most `limit`."""
+    return next(n for n in range(min(number, limit), 0, -1) if number % n == 0)
+
+
+def _check_channels(kind: str, channels: int, field: str, where: str) -> None:
+    """Checks that a kind can normalise so many channels.
+
+    Args:
+        kind: as one writes it.
+        channels: of the input.
+        field: the config field that names the kind.
+        where: in the network.
+
+    Raises:
+        ConfigError: it cannot, with what to type.
+    """
+    token = norms.token(kind)
+    if token.name == "group" and channels % token.arguments[0]:
+        raise ConfigError(
+            f"{field}: {kind} does not divide the {channels} channels of a norm in {where}; "
+            f"write, say, group({_divisor(channels, token.arguments[0])}), or choose other widths"
+        )
+
+
+def _check_batch(kind: str, images: int, field: str) -> None:
+    """Checks that a kind can normalise micro-batches of so many `images`.
+
+    Raises:
+        ConfigError: it cannot, with what to type.
+    """
+    token = norms.token(kind)
+    if token.name == "ghost" and images % token.arguments[0]:
+        raise ConfigError(
+            f"{field}: {kind} does not divide a micro-batch of {images} images (config.batch_size / "
+            f"config.accumulation); write, say, ghost({_divisor(images, token.arguments[0])})"
+        )

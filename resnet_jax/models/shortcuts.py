@@ -95,20 +95,43 @@ PROJECTIONS = ("A", "B", "D")
 
 _FACTOR = expression("L", "l", "beta")
 _BIAS = Argument("bias", number(-1000, 1000), 0.0)
+_TABLE = "He et al. 2016, arXiv 1603.05027, section 3.1 and table 1"
 
 SHORTCUTS = {
-    "identity": Signature("its input"),
-    "none": Signature("nothing: a plain net"),
+    "identity": Signature("its input", (), "x + f(x)", _TABLE),
+    "none": Signature(
+        "nothing: a plain net", (), "f(x)", "He et al. 2015, arXiv 1512.03385, section 3.3"
+    ),
     "scale": Signature(
         "its input times a factor, and one for the branch",
         (Argument("shortcut", _FACTOR, REQUIRED), Argument("branch", _FACTOR, 1.0)),
+        "shortcut * x + branch * f(x)",
+        _TABLE,
     ),
-    "exclusive_gate": Signature("1 - g(x) times its input, g(x) times the branch", (_BIAS,)),
-    "shortcut_gate": Signature("1 - g(x) times its input", (_BIAS,)),
+    "exclusive_gate": Signature(
+        "1 - g(x) times its input, g(x) times the branch",
+        (_BIAS,),
+        "(1 - g(x)) * x + g(x) * f(x), g(x) = sigmoid(conv1x1(x) + bias)",
+        _TABLE,
+    ),
+    "shortcut_gate": Signature(
+        "1 - g(x) times its input",
+        (_BIAS,),
+        "(1 - g(x)) * x + f(x), g(x) = sigmoid(conv1x1(x) + bias)",
+        _TABLE,
+    ),
     "conv": Signature(
-        "a 1x1 convolution in every unit", (Argument("norm", word("none", "norm"), "none"),)
+        "a 1x1 convolution in every unit",
+        (Argument("norm", word("none", "norm"), "none"),),
+        "conv1x1(x) + f(x)",
+        f"{_TABLE}; He et al. 2015, section 3.3 (C)",
     ),
-    "drop": Signature("dropout of its input", (Argument("rate", number(0.0, 1.0), REQUIRED),)),
+    "drop": Signature(
+        "dropout of its input",
+        (Argument("rate", number(0.0, 1.0), REQUIRED),),
+        "dropout(x) + f(x)",
+        _TABLE,
+    ),
 }
 """What the shortcut carries (He et al. 2016, arXiv 1603.05027, section 3.1 and table 1).
 

@@ -6,13 +6,16 @@ import shlex
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 import configs
 from resnet_jax import config as fields
-from resnet_jax import params, step
-from resnet_jax.ablation import before, design
-from resnet_jax.data import spec
+from resnet_jax import params, plan, step
+from resnet_jax.ablation import before, design, estimate
+from resnet_jax.data import pipeline, spec
 from resnet_jax.errors import ConfigError
 from resnet_jax.models import architecture
 
@@ -64,6 +67,73 @@ def test_arms_differ_and_every_one_is_compared_or_a_control(name, argument):
     controls = {arm.control for arm in sweep.arms}
     assert all(arm.control is not None or arm.name in controls for arm in sweep.arms)
     assert all(arm.control is None or arm.control not in (None, arm.name) for arm in sweep.arms)
+
+
+def shrunk(config: ConfigDict) -> ConfigDict:
+    """The same kind of network and optimizer for 8 x 8 pixels, in one unit a stage."""
+    widths = (4, 8, 8) if config.finetune.freeze else (4, 8)
+    config.model.update({"stage_sizes": (1,) * len(widths), "stage_widths": widths, "width": 1.0})
+    config.update({"batch_size": 8, "num_steps": 2, "conv_backend": "xla", "augment": ""})
+    config.optimizer.update({"warmup": 0.0, "schedule": "constant"})
+    config.data.fraction = 1.0
+    return config
+
+
+KINDS = ("name", "clip_norm", "adaptive_clip", "rates")
+"""Fields of an optimizer that make it another one."""
+
+
+def distinct_arms() -> dict[str, ConfigDict]:
+    """The first arm of each kind that trains another network, or otherwise trains it, by its name."""
+    known, found = set(), {}
+    for name, argument in ALL:
+        sweep = load(name, argument)
+        for arm in sweep.arms:
+            config = shrunk(design.resolve(sweep, arm))
+            # Numbers alone, such as a rate or the bias of a gate, make no other program.
+            model = dict(config.model.to_dict(), depth=None)
+            model["shortcut"] = config.model.shortcut.partition("(")[0]
+            kind = [config.optimizer[field] for field in KINDS]
+            key = repr((sorted(model.items()), kind, config.finetune.freeze))
+            if key not in known:
+                known.add(key)
+                found[f"{name}:{argument} {arm.name}"] = config
+    return found
+
+
+DISTINCT = distinct_arms()
+
+
+def slow_if_bottleneck(arm: str):
+    """Those take longest, and `tests/models/test_designs.py` has them."""
+    return pytest.param(arm, marks=[pytest.mark.slow] if DISTINCT[arm].model.bottleneck else [])
+
+
+@pytest.mark.parametrize("arm", map(slow_if_bottleneck, DISTINCT))
+def test_every_arm_takes_a_finite_step_with_its_own_optimizer(
+    arm, tiny_dataset, tiny_examples, one_device, compile_in_haste
+):
+    made = plan.make(DISTINCT[arm], one_device, tiny_dataset)
+    recipe = made.recipe
+    examples = pipeline.place(tiny_examples, recipe.batches.mesh)
+    state = step.init_state(recipe, 0, made.image_shape)
+    train = compile_in_haste(lambda state: step.train_step(recipe, state, examples), state)
+    after, metrics = train(state)
+    assert np.isfinite(metrics.means()["loss"])
+    head = (np.asarray(s.params["head"]["kernel"]) for s in (state, after))
+    assert (next(head) != next(head)).any()
+    for path, leaf in jax.tree.leaves_with_path((after.params, after.batch_stats)):
+        assert np.isfinite(leaf).all(), jax.tree_util.keystr(path)
+    shapes = (jax.tree.map(jnp.shape, s.params) for s in (state, after))
+    assert next(shapes) == next(shapes)
+
+
+@pytest.mark.parametrize("name", [name for name, argument in ALL if argument == "cpu"])
+def test_a_small_variant_takes_less_than_half_an_hour_on_two_cores(name, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+    sweep = load(name, "cpu")
+    expected = estimate.estimate(sweep, [], {"JAX_PLATFORMS": "cpu"})
+    assert expected.total(sweep.runs) < 1800
 
 
 @pytest.mark.parametrize("name", NAMES)

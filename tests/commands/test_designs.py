@@ -1,12 +1,16 @@
 import argparse
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from resnet_jax.commands import designs as command
 from resnet_jax.errors import ConfigError, WorkdirError
+from resnet_jax.models.combines import COMBINES
 from resnet_jax.models.designs import DESIGNS
+from resnet_jax.models.norms import NORMS
+from resnet_jax.models.shortcuts import SHORTCUTS
 
 GALLERY = Path(__file__).parents[2] / "docs" / "designs"
 
@@ -37,6 +41,22 @@ def test_the_table_shows_every_design_at_the_depth_of_the_papers(capsys):
         assert row.source in text
     assert "depth 110" in text
     assert "1,727,962" in text  # He et al. 2015, table 6: 1.7M
+
+
+def test_shortcuts_combines_and_norms_are_listed_too(capsys):
+    assert run("--json", "--depth", "8") == 0
+    answer = json.loads(capsys.readouterr().out)
+    tables = {"shortcuts": SHORTCUTS, "combines": COMBINES, "norms": NORMS}
+    for field, table in tables.items():
+        assert [part["string"].partition("(")[0] for part in answer[field]] == list(table)
+        assert all(part["meaning"] and part["formula"] for part in answer[field])
+    named = {p["string"]: p["source"] for field in tables for p in answer[field]}
+    unsourced = {string for string, source in named.items() if not re.search(r"20\d\d", source)}
+    assert unsourced == {"learned(shortcut, branch)", "subtract", "none"}  # of norms, nothing
+    assert run("--depth", "8") == 0
+    text = capsys.readouterr().out
+    assert all(f"\nmodel.{field}\n" in text for field in ("shortcut", "combine", "norm"))
+    assert all(f"\n{string}" in text and source in text for string, source in named.items())
 
 
 def test_a_drawing_is_written_where_asked(tmp_path, capsys):

@@ -22,7 +22,7 @@ def test_every_design_names_a_paper_and_its_year(name):
 
 @pytest.mark.parametrize("name", DESIGNS)
 def test_every_design_takes_a_finite_step_at_its_own_rates(
-    tiny_config, tiny_dataset, tiny_examples, one_device, name
+    tiny_config, tiny_dataset, tiny_examples, one_device, compile_in_haste, name
 ):
     """Of basic units, with option A; the optimizer is the one that a run would have."""
     tiny_config.model.update({"design": name, "stage_sizes": (1, 1), "stage_widths": (4, 8)})
@@ -31,7 +31,8 @@ def test_every_design_takes_a_finite_step_at_its_own_rates(
     recipe = made.recipe
     state = step.init_state(recipe, 0, made.image_shape)
     examples = pipeline.place(tiny_examples, recipe.batches.mesh)
-    gradients, _, metrics = jax.jit(lambda s: step._gradients(recipe, s, examples))(state)
+    compute = compile_in_haste(lambda s: step._gradients(recipe, s, examples), state)
+    gradients, _, metrics = compute(state)
     assert np.isfinite(metrics.means()["loss"])
     # The head learns from the first step, so a signal passes through the whole network.
     assert (np.asarray(gradients["head"]["kernel"]) != 0).any()
@@ -50,7 +51,9 @@ def test_every_design_takes_a_finite_step_at_its_own_rates(
 
 
 @pytest.mark.parametrize("name", DESIGNS)
-def test_every_design_of_bottleneck_units_computes_logits_and_a_finite_gradient(tiny, images, name):
+def test_every_design_of_bottleneck_units_computes_logits_and_a_finite_gradient(
+    tiny, images, compile_in_haste, name
+):
     fields = {"bottleneck": True, "stage_sizes": (1, 1), "stage_widths": (4, 8)}
     model = tiny(design=name, projection="B", **fields)
     network = architecture.build(model, 10)
@@ -67,8 +70,8 @@ def test_every_design_of_bottleneck_units_computes_logits_and_a_finite_gradient(
         )
         return step.cross_entropy(logits, labels).mean(), logits
 
-    grad = jax.jit(jax.grad(loss, has_aux=True))
-    gradients, logits = grad(variables["params"], variables["batch_stats"], images)
+    arguments = (variables["params"], variables["batch_stats"], images)
+    gradients, logits = compile_in_haste(jax.grad(loss, has_aux=True), *arguments)(*arguments)
     assert logits.shape == (len(images), 10)
     assert np.isfinite(logits).all()
     for path, leaf in jax.tree.leaves_with_path(gradients):
