@@ -8,7 +8,7 @@ Fixup (Zhang et al. 2019, arXiv 1901.09321), SkipInit (De & Smith 2020, arXiv 20
 normaliser-free nets (Brock et al. 2021, arXiv 2101.08692), branches over sqrt(L) (Yang et al. 2023, arXiv
 2310.02244), and `unnormalised`: the original unit with its norms left out and nothing in their place.
 
-`nf` projects with 1x1 convolutions, as its papers do, which makes it 2,752 parameters larger than `batch_norm`,
+`nf` projects with 1x1 convolutions, as its papers do, 2,752 parameters more than the control in all,
 and clips adaptively. The share is 0.16: their 0.01 is for batches of 1024 to 4096 (arXiv 2102.06171, section
 4.1), and smaller ones want less clipping; it is not tuned.
 

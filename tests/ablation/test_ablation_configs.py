@@ -109,7 +109,7 @@ def slow_if_bottleneck(arm: str):
     return pytest.param(arm, marks=[pytest.mark.slow] if DISTINCT[arm].model.bottleneck else [])
 
 
-@pytest.mark.parametrize("arm", map(slow_if_bottleneck, DISTINCT))
+@pytest.mark.parametrize("arm", [slow_if_bottleneck(arm) for arm in DISTINCT])
 def test_every_arm_takes_a_finite_step_with_its_own_optimizer(
     arm, tiny_dataset, tiny_examples, one_device, compile_in_haste
 ):
