@@ -16,7 +16,7 @@ from resnet_jax import platform, step
 from resnet_jax.ablation import design
 from resnet_jax.ablation.design import Arm, Sweep
 from resnet_jax.console import duration
-from resnet_jax.data import resize, spec
+from resnet_jax.data import mix, resize, spec
 from resnet_jax.models import architecture
 
 RATES = {"core, native": 1.2e10, "core, xla": 5e9, "accelerator": 1e12}
@@ -118,9 +118,8 @@ def networks(sweep: Sweep) -> dict[str, Network]:
     found = {}
     for arm in sweep.arms:
         config = design.resolve(sweep, arm)
-        key = json.dumps(
-            [config.model.to_dict(), config.data.name, config.data.resize], sort_keys=True
-        )
+        data = [config.data[field] for field in ("name", "resize", "mix")]
+        key = json.dumps([config.model.to_dict(), data], sort_keys=True)
         if key not in known:
             with design.named(arm):
                 known[key] = network(config)
@@ -131,8 +130,8 @@ def networks(sweep: Sweep) -> dict[str, Network]:
 def network(config: ConfigDict) -> Network:
     """The network of a config, traced and never computed."""
     dataset = spec.of(config.data)
-    channels = dataset.image_shape[-1]
-    model = architecture.build(config.model, dataset.num_classes, channels=channels)
+    classes, channels = mix.union(config, dataset).num_classes, dataset.image_shape[-1]
+    model = architecture.build(config.model, classes, channels=channels)
     shape = resize.shape(dataset.image_shape, config.data.resize)
     variables = jax.eval_shape(lambda: step.init_variables(model, 0, shape))
     images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)

@@ -5,6 +5,7 @@ import csv
 import jax
 import pytest
 
+from resnet_jax import params, plan
 from resnet_jax.ablation import cost, cost_picture, estimate, render, rows
 from resnet_jax.ablation.analysis import analyse
 from resnet_jax.data import spec
@@ -43,6 +44,12 @@ def test_a_network_without_a_stem_has_the_channels_of_its_data_set(tiny_config):
     )
     with pytest.raises(ConfigError, match="1 channels"):
         estimate.network(tiny_config)
+
+
+def test_an_estimate_knows_the_classes_of_mixed_data(tiny_config, one_device):
+    tiny_config.data.name, tiny_config.data.mix = "digits", "digits"
+    found = estimate.network(tiny_config).parameters
+    assert params.count(found) == plan.make(tiny_config, one_device).parameters
 
 
 def test_what_is_frozen_costs_no_memory_and_no_backward_pass(measured):
