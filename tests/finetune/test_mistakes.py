@@ -1,10 +1,12 @@
 """A mistake in weights or a teacher writes nothing: the corrected command runs in the same workdir."""
 
+import dataclasses
 import shutil
 
 import pytest
 
 from resnet_jax import checkpoint
+from resnet_jax.data import spec
 from tests.test_main import QUICKSTART, call
 
 TINY = ["--config.batch_size=16", "--config.conv_backend=xla", "--config.num_steps=2"]
@@ -51,6 +53,19 @@ def test_weights_that_do_not_fit_take_no_workdir(command, source, tmp_path, mist
     start = f"--config.finetune.init_from={source}"
     code, said = command(tmp_path / "w", start, *mistake)
     assert code == 2
+    assert len(said.splitlines()) <= 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_number_of_classes_names_the_field_and_takes_no_workdir(
+    command, source, tmp_path, monkeypatch
+):
+    digits = spec.get("digits")
+    fewer = dataclasses.replace(digits, classes=digits.classes[:4])
+    monkeypatch.setattr(spec, "get", lambda name: fewer)
+    code, said = command(tmp_path / "w", f"--config.finetune.init_from={source}")
+    assert code == 2
+    assert "for 10 classes, this one has 4; add --config.finetune.reinit='(\"head\",)'" in said
     assert len(said.splitlines()) <= 2
     assert list(tmp_path.iterdir()) == []
 
