@@ -49,7 +49,7 @@ def ours(work: Workload) -> tuple[Callable[[], None], int]:
     import jax
     import numpy as np
 
-    from resnet_jax import metrics, plan, sharding, step
+    from resnet_jax import metrics, plan, sharding, step, steps
     from resnet_jax.data import pipeline
     from resnet_jax.native import backend
 
@@ -72,7 +72,7 @@ def ours(work: Workload) -> tuple[Callable[[], None], int]:
         recipe = dataclasses.replace(recipe, batches=_Constant(mesh))
         examples = pipeline.DeviceExamples(batch, examples.labels[: work.batch])
     counted = jax.device_put(metrics.Metrics.empty(), sharding.replicated(mesh))
-    run = step.compile_steps(recipe)
+    run = steps.compile(recipe)
 
     def take() -> None:
         nonlocal state, counted

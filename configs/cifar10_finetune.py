@@ -1,6 +1,6 @@
 """Ways to fine-tune, each on a tenth of the labels: the published ResNet-20 with a new head.
 
-    python -m resnet_jax convert resnet20.th --to runs/published
+    python -m resnet_jax convert resnet20-cifar10.th --to runs/published
     python main.py --config configs/cifar10_finetune.py
     python main.py --config configs/cifar10_finetune.py:recipe=discriminative
     python main.py --config configs/cifar10_finetune.py:recipe=unfreeze
@@ -8,6 +8,7 @@
     python main.py --config configs/cifar10_finetune.py:recipe=early_stopping
     python main.py --config configs/cifar10_finetune.py:recipe=dropout
     python main.py --config configs/cifar10_finetune.py:recipe=distill
+    python main.py --config configs/cifar10_finetune.py:recipe=mix
     python main.py --config configs/cifar10_finetune.py:fraction=0.01
 
 Arguments:
@@ -20,6 +21,8 @@ Arguments:
               dropout: dropout in front of pooling, and stochastic depth
               distill: a ResNet-8 from initial values, taught by the published network (Hinton et al.
               2015, arXiv 1503.02531)
+              mix: as all, with 6,000 images of Tiny ImageNet and their 200 classes among them
+              (docs/transfer.md says how to prepare it)
     fraction  of the labels, drawn by class
 
 Measured (n = 1, a tenth of the labels, test accuracy): all 91.33%, discriminative 91.06%, unfreeze
@@ -83,9 +86,12 @@ def get_config(argument: str | None = None) -> ConfigDict:
             finetune.reinit = ()
             finetune.teacher = "runs/published"
             optimizer.learning_rate = 0.1
+        case "mix":
+            config.data.mix = "tiny_imagenet32"
+            config.data.mix_fraction = 0.1
         case other:
             raise ConfigError(
                 f"config argument recipe={other!r}: expected all, discriminative, unfreeze, l2_sp, "
-                "early_stopping, dropout or distill"
+                "early_stopping, dropout, distill or mix"
             )
     return config

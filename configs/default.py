@@ -140,8 +140,9 @@ def get_config() -> ConfigDict:
     # but for the head; 0: not
 
     config.finetune = finetune = ConfigDict()
-    finetune.init_from = placeholder(str)  # start from the weights of this workdir, or of
-    # WORKDIR/checkpoints/STEP, at step 0 and with a fresh optimizer; unset: from initial values
+    finetune.init_from = placeholder(str)  # start from the weights of this workdir, of
+    # WORKDIR/checkpoints/STEP or of a .pth or .safetensors file, at step 0 and with a fresh optimizer;
+    # unset: from initial values
     finetune.reinit = ()  # patterns on parameters or subtrees that stay as initialised: ("head",)
     finetune.drop = ()  # the same of the source, for what this network does not have
     finetune.freeze = ()  # patterns on parameters or subtrees that are not trained, or all_but_head

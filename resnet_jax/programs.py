@@ -6,10 +6,10 @@ from collections.abc import Callable
 from ml_collections import ConfigDict
 
 from resnet_jax import config as configs
-from resnet_jax import evaluate, step
+from resnet_jax import evaluate, steps
 from resnet_jax.finetune import distill, features
 from resnet_jax.plan import Plan
-from resnet_jax.step import Steps
+from resnet_jax.steps import Steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Programs:
         evaluation = evaluate.compile_evaluation(recipe.model, recipe.batches, size)
         # A copy: whoever changes the config afterwards would change what it is compared with.
         run = dataclasses.replace(run, config=run.config.copy_and_resolve_references())
-        return cls(run, step.compile_steps(recipe), evaluation, test, cache)
+        return cls(run, steps.compile(recipe), evaluation, test, cache)
 
     def of(self, config: ConfigDict) -> "Programs":
         """The same for `config`, which may differ in its seed only."""

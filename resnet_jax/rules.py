@@ -247,7 +247,9 @@ RULES: Mapping[str, Rule] = {
     ),
     "optimizer.clip_norm": _number(0),
     "optimizer.adaptive_clip": _number(0),
-    "finetune.init_from": _WORKDIR,
+    "finetune.init_from": dataclasses.replace(
+        _WORKDIR, expected="a workdir, WORKDIR/checkpoints/STEP, or a file of PyTorch's weights"
+    ),
     "finetune.reinit": _patterns("'head'"),
     "finetune.drop": _patterns("'stage4'"),
     "finetune.freeze": _patterns("'stem','stage1'"),

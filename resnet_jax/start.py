@@ -12,9 +12,8 @@ from resnet_jax import atomic, checkpoint, optimizer, params, step, versions
 from resnet_jax.data import spec
 from resnet_jax.data.spec import Dataset
 from resnet_jax.errors import ConfigError
-from resnet_jax.finetune import source, table
+from resnet_jax.finetune import likeness, source, table
 from resnet_jax.finetune.borrowed import Weights
-from resnet_jax.finetune.load import Account
 from resnet_jax.metrics import Metrics
 from resnet_jax.plan import Plan
 from resnet_jax.step import TrainState
@@ -110,18 +109,20 @@ def _fresh(run: Plan, workdir: Path, weights: Weights | None) -> TrainState:
     if weights is not None:
         variables = weights.variables
         print(f"weights   {table.account_line(weights.account, weights.source)}")
+        for note in likeness.notes(weights.source, run.config.model, run.image_shape):
+            print(f"note      {note}")
     elif run.config.finetune.freeze:
         print(
             "note      config.finetune.freeze without weights: what is frozen keeps its random initial "
             "values; add --config.finetune.init_from=WORKDIR (docs/convert.md makes one of PyTorch's)"
         )
     state = step.init_state(recipe, run.config.seed, run.image_shape, variables)
-    if weights is not None or recipe.frozen is not None:
-        _tell(run, state, None if weights is None else weights.account, workdir)
+    if weights is not None or recipe.frozen is not None or run.config.optimizer.rates:
+        _tell(run, state, weights, workdir)
     return state
 
 
-def _tell(run: Plan, state: TrainState, account: Account | None, workdir: Path) -> None:
+def _tell(run: Plan, state: TrainState, weights: Weights | None, workdir: Path) -> None:
     """Prints and saves what the run does with each parameter."""
     config, frozen = run.config, run.recipe.frozen
     none = jax.tree.map(lambda _: False, state.params)
@@ -130,11 +131,13 @@ def _tell(run: Plan, state: TrainState, account: Account | None, workdir: Path) 
         none if frozen is None else frozen.params,
         params.match(state.params, config.optimizer.decayed, "optimizer.decayed"),
         optimizer.factors(state.params, optimizer.rate_factors(config)),
-        account,
+        None if weights is None else weights.account,
+        towards_start=run.config.finetune.l2_sp > 0,
     )
     for line in table.lines(rows):
         print(line)
     kept = {"parameters": [dataclasses.asdict(row) for row in rows]}
-    if account is not None:
-        kept |= {"weights": dataclasses.asdict(account)}
+    if weights is not None:
+        origin = {"source": str(weights.source), "sha256": weights.sha256}
+        kept |= {"weights": origin | dataclasses.asdict(weights.account)}
     atomic.write(workdir / table.FILE, json.dumps(kept, indent=1) + "\n")

@@ -53,7 +53,7 @@ def read_config(workdir: Path, plugins: Sequence[str] = (), unit: str | None = N
         ConfigError: the config needs a module that was not named.
         WorkdirError: there is none, it is damaged, or this version of the code cannot run it.
     """
-    stored = _parsed_config(workdir)
+    stored = parsed_config(workdir)
     unnamed = trust.unnamed(config.flatten(stored), plugins, unit)
     if unnamed:
         raise ConfigError(
@@ -64,7 +64,7 @@ def read_config(workdir: Path, plugins: Sequence[str] = (), unit: str | None = N
     return stored
 
 
-def _parsed_config(workdir: Path) -> ConfigDict:
+def parsed_config(workdir: Path) -> ConfigDict:
     """The config of a workdir as data.
 
     Raises:
@@ -119,7 +119,7 @@ def check_claim(workdir: Path, new: ConfigDict) -> None:
             f"{workdir} holds converted weights and is no run to continue; choose another --workdir"
         )
     if os.path.exists(path):  # unlike Path.exists, it also takes a name that is too long
-        stored = _parsed_config(workdir)
+        stored = parsed_config(workdir)
         before, after = config.flatten(stored), config.flatten(new)
         # With plugins that `new` lacks it is another run, and nothing of it is imported.
         if not trust.unnamed(before, new.model.plugins, new.model.unit):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax import plan, probes, step, train
+from resnet_jax import plan, probes, step, steps, train
 from resnet_jax.data import pipeline
 from resnet_jax.metrics import Metrics
 from resnet_jax.models import meeting, resnet
@@ -121,7 +121,7 @@ def program(config, tiny_dataset, tiny_examples) -> str:
     recipe = plan.make(config, jax.devices()[:1], tiny_dataset).recipe
     examples = pipeline.place(tiny_examples, recipe.batches.mesh)
     state = step.state_shapes(recipe, tiny_dataset.image_shape)
-    return step.compile_steps(recipe).program.lower(state, Metrics.empty(), examples).as_text()
+    return steps.compile(recipe).program.lower(state, Metrics.empty(), examples).as_text()
 
 
 def test_the_training_step_is_the_same_program_with_probes_without_and_before_they_existed(

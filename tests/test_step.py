@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from resnet_jax import checkpoint, plan, rng, sharding, step
+from resnet_jax import checkpoint, plan, rng, sharding, step, steps
 from resnet_jax.data import pipeline
 from resnet_jax.metrics import Metrics
 
@@ -34,9 +34,9 @@ def start(tiny_config, examples):
     return make
 
 
-def take(recipe, state, examples, steps, *, fused=None):
+def take(recipe, state, examples, count, *, fused=None):
     metrics = jax.device_put(Metrics.empty(), sharding.replicated(recipe.batches.mesh))
-    return step.compile_steps(recipe, fused=fused)(state, metrics, examples, steps)
+    return steps.compile(recipe, fused=fused)(state, metrics, examples, count)
 
 
 def assert_close(a, b, **tolerance):

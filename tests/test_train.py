@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs import cifar10_resnet
-from resnet_jax import checkpoint, optimizer, plan, sharding, step, train, writer
+from resnet_jax import checkpoint, optimizer, plan, sharding, step, steps, train, writer
 from resnet_jax import workdir as files
 from resnet_jax.data import source, spec
 from resnet_jax.errors import ConfigError, DataError, NonFiniteError, Stopped, WorkdirError
@@ -83,7 +83,7 @@ def test_a_run_that_is_asked_to_stop_saves_the_step_at_hand_and_goes_on_in_the_s
     long_config, one_device, tmp_path, monkeypatch, unbroken, number
 ):
     before = signal.getsignal(number)
-    take = step.Steps.__call__
+    take = steps.Steps.__call__
     taken = []
 
     def take_and_ask(self, *args):
@@ -93,7 +93,7 @@ def test_a_run_that_is_asked_to_stop_saves_the_step_at_hand_and_goes_on_in_the_s
         return take(self, *args)
 
     with monkeypatch.context() as inner:
-        inner.setattr(step.Steps, "__call__", take_and_ask)
+        inner.setattr(steps.Steps, "__call__", take_and_ask)
         with pytest.raises(Stopped, match=rf"{number.name}: step 7 of 12 is saved .*continues"):
             train.train_and_evaluate(long_config, tmp_path / "broken", one_device)
     assert signal.getsignal(number) is before

@@ -58,9 +58,9 @@ def run(args: argparse.Namespace) -> int:
     if args.to is None:
         raise ConfigError("--to is missing; name a new workdir, or a new file NAME.safetensors")
     _check(args)
-    from resnet_jax.convert import workdir
+    from resnet_jax.convert import published, workdir
 
-    choices = workdir.Choices(
+    choices = published.Choices(
         args.layout, args.stem, args.stride_on, args.mean, args.std, args.size, args.data
     )
     if args.source.is_dir():

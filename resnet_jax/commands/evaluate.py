@@ -9,9 +9,14 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resnet_jax import trust
+from resnet_jax.errors import ConfigError, NonFiniteError
+
+if TYPE_CHECKING:  # they import JAX, which waits for its settings
+    from resnet_jax.data.source import Examples
+    from resnet_jax.plan import Plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,9 +101,10 @@ def evaluate(
     from resnet_jax import step as steps
     from resnet_jax import workdir as files
     from resnet_jax.data import folder, pipeline, resize, source, spec, views
-    from resnet_jax.errors import ConfigError, NonFiniteError
     from resnet_jax.native import backend
 
+    if batch_size is not None and batch_size < 1:
+        raise ConfigError(f"--batch-size {batch_size}: expected a whole number of at least 1")
     config = files.read_config(workdir, plugins, unit)
     backend.tune(config)
     # The run's batch size may not suit this machine; evaluation takes the devices that divide it.
@@ -116,20 +122,11 @@ def evaluate(
     run = plan.make(config, devices[:count], dataset)
     batches = run.recipe.batches
     split = split or run.dataset.test_split
-    # What the run held out, and the rest, are parts of the data set's own training split.
-    parts = {"train": 0, "validation": 1} if config.data.validation else {}
-    known = list(dict.fromkeys([*run.dataset.splits, *parts]))
-    if split not in known:
-        raise ConfigError(f"--split {split}: there are {', '.join(known)}")
-    if batch_size is not None and batch_size < 1:
-        raise ConfigError(f"--batch-size {batch_size}: expected a whole number of at least 1")
+    _check_split(run, split)
     source.check(run.dataset, where)
     state = steps.state_shapes(run.recipe, run.image_shape)
     state = checkpoint.read(workdir, state, step)
-    images = source.load(run.dataset, "train" if split in parts else split, where)
-    if split in parts:
-        images = pipeline.hold_out(images, config.data.validation)[parts[split]]
-    examples = pipeline.place(images, batches.mesh)
+    examples = pipeline.place(_images(run, split, where), batches.mesh)
     measure = evaluate.compile_evaluation(
         run.recipe.model, batches, batch_size or config.eval_batch_size
     )
@@ -147,3 +144,30 @@ def evaluate(
         "state_sha256": checkpoint.sha256(state),
         "eval_augment": batches.views.text,
     }
+
+
+def _parts(run: "Plan") -> dict[str, int]:
+    """The parts of the data set's own training split: what the run kept of it, what it held out."""
+    return {"train": 0, "validation": 1} if run.config.data.validation else {}
+
+
+def _check_split(run: "Plan", split: str) -> None:
+    """Checks that the run has such images.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    known = list(dict.fromkeys([*run.dataset.splits, *_parts(run)]))
+    if split not in known:
+        raise ConfigError(f"--split {split}: there are {', '.join(known)}")
+
+
+def _images(run: "Plan", split: str, where: str | None) -> "Examples":
+    """The images of a split, or of a part of the training split."""
+    from resnet_jax.data import pipeline, source
+
+    parts = _parts(run)
+    if split not in parts:
+        return source.load(run.dataset, split, where)
+    images = source.load(run.dataset, "train", where)
+    return pipeline.hold_out(images, run.config.data.validation)[parts[split]]

@@ -1,7 +1,6 @@
 """Writes a workdir from a file of weights, and a file from a workdir; either whole or not at all."""
 
 import contextlib
-import dataclasses
 import json
 import os
 import shutil
@@ -16,34 +15,10 @@ from ml_collections import ConfigDict
 from resnet_jax import atomic, checkpoint, cli, params, plan, sharding, step, versions
 from resnet_jax import config as configs
 from resnet_jax import workdir as files
-from resnet_jax.convert import convert, network, safetensors_file, weights_file
+from resnet_jax.convert import convert, published, safetensors_file
 from resnet_jax.convert.layout import Layout
-from resnet_jax.data import spec
-from resnet_jax.data.spec import Dataset
-from resnet_jax.errors import ConfigError, DataError, WorkdirError
-
-_DEFAULTS = Path(__file__).resolve().parents[2] / "configs" / "default.py"
-
-
-@dataclasses.dataclass(frozen=True)
-class Choices:
-    """What the command line may say of a network; None where it is silent.
-
-    Attributes:
-        layout: a key of `convert.LAYOUTS`; None: by the names in the file.
-        stem, stride_on: as for `network.infer`.
-        mean, std: per channel, of images scaled to 0..1.
-        size: height and width of the images, pixels.
-        data: the data set that the weights classify.
-    """
-
-    layout: str | None = None
-    stem: str | None = None
-    stride_on: str | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    size: int | None = None
-    data: str | None = None
+from resnet_jax.convert.published import Choices
+from resnet_jax.errors import ConfigError, WorkdirError
 
 
 def read_weights(source: Path, target: Path, choices: Choices) -> dict[str, Any]:
@@ -58,22 +33,9 @@ def read_weights(source: Path, target: Path, choices: Choices) -> dict[str, Any]
         WorkdirError: `target` exists or cannot be written.
     """
     _refuse_existing(target)
-    weights = weights_file.read(source)
-    config = cli.load(str(_DEFAULTS))
-    with _naming(source):
-        family = (
-            convert.LAYOUTS[choices.layout] if choices.layout else convert.detect(weights.tensors)
-        )
-        shapes = {key: tensor.shape for key, tensor in weights.tensors.items()}
-        found = network.infer(
-            family, shapes, config.model, stem=choices.stem, stride_on=choices.stride_on
-        )
-        config.model = network.apply(found.fields, config.model)
-        dataset, origin = _dataset(family, found, weights, choices)
-        config.data.name = dataset.name
-        run = _plan(config, dataset, given=bool(choices.stem))
-        variables = convert.to_variables(family, weights.tensors, run.recipe.model, found.channels)
-    state = _state(run, variables)
+    read = published.read(source, choices)
+    run, dataset = read.plan, read.plan.dataset
+    state = _state(run, read.variables)
     made_with = versions.current(run.devices) | {
         "data": {
             "name": dataset.name,
@@ -84,14 +46,14 @@ def read_weights(source: Path, target: Path, choices: Choices) -> dict[str, Any]
         },
         versions.CONVERTED: {
             "file": source.name,
-            "sha256": weights.sha256,
-            "layout": family.name,
-            "statistics": origin,
+            "sha256": read.sha256,
+            "layout": read.layout.name,
+            "statistics": read.origin,
         },
     }
     with _whole(target) as temporary:
         temporary.mkdir()
-        atomic.write(temporary / files.CONFIG, configs.to_json(config))
+        atomic.write(temporary / files.CONFIG, configs.to_json(read.config))
         atomic.write_json(temporary / versions.FILE, made_with)
         checkpoints = checkpoint.Checkpoints(temporary)
         try:
@@ -99,74 +61,16 @@ def read_weights(source: Path, target: Path, choices: Choices) -> dict[str, Any]
         finally:
             checkpoints.close()
     return {
-        "layout": family.name,
-        "network": found.describe(),
+        "layout": read.layout.name,
+        "network": read.network.describe(),
         "parameters": params.count(state.params),
         "data": dataset.name,
         "mean": list(dataset.mean),
         "std": list(dataset.std),
         "size": dataset.image_shape[0],
-        "statistics": origin,
+        "statistics": read.origin,
         "step": 0,
     }
-
-
-def _plan(config: ConfigDict, dataset: Dataset, *, given: bool) -> plan.Plan:
-    """The run that the converted weights are the beginning of; the stem may be `given` by the user."""
-    # Nothing is computed: building kernels for it would take seconds.
-    config = config.copy_and_resolve_references()
-    config.conv_backend = "xla"
-    try:
-        return plan.make(config, jax.devices()[:1], dataset)
-    except ConfigError as error:
-        if given:
-            raise
-        first = str(error).splitlines()[0]
-        raise DataError(
-            f"no network of this code has these tensors: {first}.\n"
-            "Convert a ResNet, wide ResNet or ResNeXt"
-        ) from None
-
-
-def _dataset(
-    family: Layout, found: network.Network, weights: weights_file.Weights, choices: Choices
-) -> tuple[Dataset, str]:
-    """The data set of the weights with their preprocessing, and where the statistics come from."""
-    cifar10 = family.size == 32 and (found.classes, found.channels) == (10, 3)
-    dataset = spec.get(choices.data or ("cifar10" if cifar10 else spec.NONE))
-    stored = weights_file.stored_preprocessing(weights.metadata)
-    known = {"mean": family.mean, "std": family.std, "size": family.size} | stored
-    if dataset.name == spec.NONE:
-        size = choices.size or known["size"]
-        dataset = dataclasses.replace(
-            dataset,
-            image_shape=(size, size, found.channels),
-            classes=tuple(map(str, range(found.classes))),
-        )
-    _check_images(dataset, found, choices.size)
-    mean, std = choices.mean or known["mean"], choices.std or known["std"]
-    for name, values in (("mean", mean), ("std", std)):
-        if len(values) != found.channels:
-            raise ConfigError(
-                f"--{name} has {len(values)} values, the network's images {found.channels} channels; "
-                f"write, say, --{name} {','.join(['0.5'] * found.channels)}"
-            )
-    origin = "command line" if choices.mean else "file" if stored else f"layout {family.name}"
-    return dataclasses.replace(dataset, mean=mean, std=std), origin
-
-
-def _check_images(dataset: Dataset, found: network.Network, size: int | None) -> None:
-    """Checks that a data set has the images and the classes of the network."""
-    if (found.classes, found.channels) != (dataset.num_classes, dataset.image_shape[2]):
-        raise ConfigError(
-            f"--data {dataset.name} has {dataset.num_classes} classes and {dataset.image_shape[2]} "
-            f"channels, the network {found.classes} and {found.channels};\nleave --data out"
-        )
-    if size and size != dataset.image_shape[0]:
-        raise ConfigError(
-            f"--size {size}: the images of {dataset.name} have {dataset.image_shape[0]} pixels; "
-            f"leave --size out, or write --data {spec.NONE}"
-        )
 
 
 def _state(run: plan.Plan, variables: dict[str, Any]) -> step.TrainState:
@@ -210,7 +114,7 @@ def write_weights(source: Path, target: Path, choices: Choices, at: str) -> dict
     config.batch_size, config.accumulation, config.conv_backend = 1, 1, "xla"
     run = plan.make(config, jax.devices()[:1], dataset)
     state = checkpoint.read(source, step.state_shapes(run.recipe, run.image_shape), at)
-    defaults = cli.load(str(_DEFAULTS)).model
+    defaults = cli.load(str(published.DEFAULTS)).model
     known = versions.read(source).get(versions.CONVERTED, {}).get("layout")
     family, tensors = _in_layout(choices, known, state, run, defaults)
     preprocessing = {
@@ -282,12 +186,3 @@ def _whole(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         with contextlib.suppress(OSError):
             temporary.unlink()
-
-
-@contextlib.contextmanager
-def _naming(source: Path) -> Iterator[None]:
-    """Puts the file's name in front of what is wrong with it."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(f"{source}: {error}") from None

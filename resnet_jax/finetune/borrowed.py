@@ -22,11 +22,13 @@ class Weights:
         variables: `params` and `batch_stats` of the run's network, what is fresh among them included.
         account: of every array.
         source: where they are from.
+        sha256: of the source's `params` and `batch_stats`.
     """
 
     variables: dict[str, Any]
     account: Account
     source: Source
+    sha256: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,4 +67,4 @@ def _weights(run: Plan, workdir: Path) -> Weights:
     theirs = source.read(found)
     initial = step.init_variables(run.recipe.model, run.config.seed, run.image_shape)
     variables, account = load.combine(initial, theirs, finetune.reinit, finetune.drop)
-    return Weights(variables, account, found)
+    return Weights(variables, account, found, checkpoint.sha256(theirs))

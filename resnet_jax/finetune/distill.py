@@ -14,7 +14,6 @@ from resnet_jax.data import mix
 from resnet_jax.data.spec import Dataset
 from resnet_jax.errors import ConfigError, WorkdirError
 from resnet_jax.finetune import source
-from resnet_jax.finetune.source import Source
 from resnet_jax.finetune.teacher import Teacher
 from resnet_jax.models import architecture
 from resnet_jax.native.ops import Kernels
@@ -55,25 +54,25 @@ def find(
         ConfigError: the path is no workdir, or the teacher knows other classes or images.
         WorkdirError: the workdir is damaged or has no checkpoint.
     """
-    found = source.find(config.finetune.teacher, field=FIELD)
+    workdir, at = source.find_checkpoint(config.finetune.teacher, FIELD)
     # What the student's config names is named by the user; other code is not imported.
-    stored = files.read_config(found.workdir, config.model.plugins, config.model.unit)
-    theirs = versions.dataset(found.workdir, stored)
+    stored = files.read_config(workdir, config.model.plugins, config.model.unit)
+    theirs = versions.dataset(workdir, stored)
     for what, here, there in (
         ("classes", dataset.num_classes, theirs.num_classes),
         ("height, width and channels", dataset.image_shape, theirs.image_shape),
     ):
         if here != there:
             raise ConfigError(
-                f"config.{FIELD}: {found.workdir} knows images of {there} {what}, "
+                f"config.{FIELD}: {workdir} knows images of {there} {what}, "
                 f"config.data.name={config.data.name!r} has {here}; name another teacher"
             )
     scale, shift = between(
         list(zip(dataset.mean, dataset.std, theirs.mean, theirs.std, strict=True))
     )
     return Teacher(
-        workdir=found.workdir,
-        step=found.step,
+        workdir=workdir,
+        step=at,
         model=architecture.build(
             stored.model, theirs.num_classes, dtype, kernels, theirs.image_shape[-1]
         ),
@@ -100,7 +99,7 @@ def read(teacher: Teacher) -> dict[str, Any]:
     Raises:
         WorkdirError: the checkpoint is missing or damaged.
     """
-    return source.read(Source(teacher.workdir, teacher.step, None, None))
+    return checkpoint.read_variables(teacher.workdir, teacher.step)
 
 
 def identity(teacher: Teacher, variables: dict[str, Any]) -> dict[str, Any]:

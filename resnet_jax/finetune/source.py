@@ -1,53 +1,88 @@
-"""Where weights come from: a run's workdir, or one of its checkpoints."""
+"""Where weights come from: a run's workdir, one of its checkpoints, or a file of PyTorch's."""
 
 import dataclasses
 import os
 from pathlib import Path
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from resnet_jax import checkpoint, versions
 from resnet_jax import workdir as files
-from resnet_jax.errors import ConfigError, WorkdirError
+from resnet_jax.convert import published
+from resnet_jax.data import resize
+from resnet_jax.errors import ConfigError, DataError, WorkdirError
 from resnet_jax.finetune.phases import OWN
 
 FIELD = "finetune.init_from"
 
+_UNCONVERTED = published.Choices()
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A checkpoint to start from.
+    """Weights to start from.
 
     Attributes:
-        workdir: of the run that wrote it.
-        step: of the checkpoint.
-        mean, std: by which that run normalised images, per channel; None where it is not known.
+        path: the workdir of the run that made them, or a file.
+        step: of the checkpoint in that workdir; None for a file.
+        mean, std: by which images were normalised, per channel; None where it is not known.
+        size: height and width of the images that the network saw, pixels; None likewise.
+        model: the section `model` of its config; None likewise.
     """
 
-    workdir: Path
-    step: int
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
+    path: Path
+    step: int | None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    size: tuple[int, int] | None = None
+    model: ConfigDict | None = None
 
     def __str__(self) -> str:
-        return f"{self.workdir} at step {self.step:,}"
+        return str(self.path) if self.step is None else f"{self.path} at step {self.step:,}"
 
 
-def find(path: str, workdir: Path | None = None, field: str = FIELD) -> Source:
+def find(path: str, workdir: Path | None = None) -> Source:
+    """Looks for what `finetune.init_from` names.
+
+    Args:
+        path: as for `find_checkpoint`; or a file that `convert` would read without further options.
+        workdir: of the run itself, for which `{workdir}` stands in `path`.
+
+    Raises:
+        ConfigError: `path` is none of these.
+        DataError: the file is damaged, or no ResNet's.
+        WorkdirError: the workdir is damaged or has no checkpoint.
+    """
+    if workdir is not None and OWN in path:
+        # In words, since a phase's own workdir may not be there yet.
+        path = os.path.normpath(path.replace(OWN, str(workdir)))
+    if (file := Path(path).expanduser()).is_file():
+        return _of_file(file)
+    found, step = find_checkpoint(path, FIELD)
+    data = versions.read(found).get("data", {})
+    mean, std = (tuple(data[name]) if name in data else None for name in ("mean", "std"))
+    if not (found / files.CONFIG).exists():  # checkpoints alone, which is enough
+        return Source(found, step, mean, std)
+    stored = files.parsed_config(found)
+    return Source(found, step, mean, std, _size(found, stored), stored.model)
+
+
+def find_checkpoint(path: str, field: str) -> tuple[Path, int]:
     """Looks for a checkpoint, without reading its arrays.
 
     Args:
         path: a workdir, of which the newest checkpoint is meant, or the best one where that is the
             run's result; or the directory of a checkpoint, `WORKDIR/checkpoints/STEP`.
-        workdir: of the run itself, for which `{workdir}` stands in `path`.
         field: the config field that holds `path`, for error messages.
+
+    Returns:
+        the workdir and the step.
 
     Raises:
         ConfigError: `path` is neither.
         WorkdirError: the workdir has no checkpoint.
     """
-    if workdir is not None and OWN in path:
-        # In words, since a phase's own workdir may not be there yet.
-        path = os.path.normpath(path.replace(OWN, str(workdir)))
     folder = Path(path).expanduser()
     if folder.is_file():
         raise ConfigError(
@@ -58,20 +93,16 @@ def find(path: str, workdir: Path | None = None, field: str = FIELD) -> Source:
         raise ConfigError(
             f"config.{field}={path!r} does not exist; name a workdir, or WORKDIR/checkpoints/STEP"
         )
-    workdir, step = folder, None
     if folder.name.isdecimal() and folder.parent.name == checkpoint.FOLDER:
-        workdir, step = folder.parent.parent, int(folder.name)
-    elif not (folder / files.CONFIG).exists() and not (folder / checkpoint.FOLDER).is_dir():
+        return folder.parent.parent, int(folder.name)
+    if not (folder / files.CONFIG).exists() and not (folder / checkpoint.FOLDER).is_dir():
         raise ConfigError(
             f"config.{field}={path!r} is no workdir of a run (it has no {files.CONFIG}); "
             "name the directory that main.py printed as 'workdir'"
         )
-    step = _result(workdir) if step is None else step
-    if step is None:
-        raise WorkdirError(f"{workdir} has no checkpoint yet; run its training first")
-    data = versions.read(workdir).get("data", {})
-    mean, std = (tuple(data[name]) if name in data else None for name in ("mean", "std"))
-    return Source(workdir, step, mean, std)
+    if (step := _result(folder)) is None:
+        raise WorkdirError(f"{folder} has no checkpoint yet; run its training first")
+    return folder, step
 
 
 def _result(workdir: Path) -> int | None:
@@ -81,10 +112,34 @@ def _result(workdir: Path) -> int | None:
     return result["step"] if result and "chosen" in result else checkpoint.newest(workdir)
 
 
+def _size(workdir: Path, stored: ConfigDict) -> tuple[int, int] | None:
+    """Height and width that the network of a workdir saw."""
+    try:
+        shape = versions.dataset(workdir, stored).image_shape
+    except (ConfigError, DataError):  # a data set that is no longer known, or a folder that is gone
+        return None
+    return resize.shape(shape, stored.data.resize)[:2]
+
+
+def _of_file(file: Path) -> Source:
+    try:
+        read = published.read(file, _UNCONVERTED)
+    except ConfigError as error:
+        raise ConfigError(
+            f"config.{FIELD}: {str(error).splitlines()[0]}\n"
+            f"make a workdir of it, with that: python -m resnet_jax convert {file} --to DIR"
+        ) from None
+    images = read.plan.dataset
+    return Source(file, None, images.mean, images.std, images.image_shape[:2], read.config.model)
+
+
 def read(source: Source) -> dict[str, Any]:
-    """The `params` and `batch_stats` that the run evaluated: averages, where it kept them.
+    """The `params` and `batch_stats` that a run evaluated: averages, where it kept them; or a file's.
 
     Raises:
+        DataError: the file is damaged.
         WorkdirError: the checkpoint is missing or damaged.
     """
-    return checkpoint.read_variables(source.workdir, source.step)
+    if source.step is None:
+        return published.read(source.path, _UNCONVERTED).variables
+    return checkpoint.read_variables(source.path, source.step)

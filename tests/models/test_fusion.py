@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from resnet_jax import checkpoint, plan, sharding, step, train
+from resnet_jax import checkpoint, plan, sharding, step, steps, train
 from resnet_jax.data import pipeline
 from resnet_jax.metrics import Metrics
 from resnet_jax.models import fusion
@@ -231,7 +231,7 @@ def test_the_state_is_donated_and_steps_repeat_bit_for_bit(config):
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (32, 8, 8, 1), dtype=np.uint8)
     placed = pipeline.place(pipeline.Examples(images, np.zeros(32, np.int32)), recipe.batches.mesh)
-    run = step.compile_steps(recipe)
+    run = steps.compile(recipe)
     hashes = set()
     for _ in range(2):
         state = step.init_state(recipe, 0, (8, 8, 1))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax import checkpoint, plan, sharding, step, tokens
+from resnet_jax import checkpoint, plan, sharding, step, steps, tokens
 from resnet_jax import config as configs
 from resnet_jax.data import pipeline
 from resnet_jax.errors import ConfigError
@@ -148,7 +148,7 @@ def trained(tiny_config, tiny_examples):
         examples = pipeline.place(pipeline.Examples(images, tiny_examples.labels), mesh)
         state = step.init_state(made.recipe, 0, (8, 8, 1))
         metrics = jax.device_put(Metrics.empty(), sharding.replicated(mesh))
-        return step.compile_steps(made.recipe)(state, metrics, examples, 3)[0]
+        return steps.compile(made.recipe)(state, metrics, examples, 3)[0]
 
     return train
 

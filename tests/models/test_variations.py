@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from resnet_jax import plan, sharding, step
+from resnet_jax import plan, sharding, step, steps
 from resnet_jax.data import pipeline
 from resnet_jax.errors import ConfigError
 from resnet_jax.metrics import Metrics
@@ -168,7 +168,7 @@ def test_dropped_paths_do_not_depend_on_the_number_of_devices(tiny_config, tiny_
         examples = pipeline.place(pipeline.Examples(images, tiny_examples.labels), mesh)
         state = step.init_state(made.recipe, 0, (8, 8, 1))
         metrics = jax.device_put(Metrics.empty(), sharding.replicated(mesh))
-        state, _ = step.compile_steps(made.recipe)(state, metrics, examples, 3)
+        state, _ = steps.compile(made.recipe)(state, metrics, examples, 3)
         params.append(jax.device_get(state.params))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), *params)
 
