@@ -1,6 +1,6 @@
 """A linear probe: a new last layer on the published ResNet-20, everything else frozen, in seconds.
 
-    python -m resnet_jax convert resnet20.th --to runs/published
+    python -m resnet_jax convert resnet20-cifar10.th --to runs/published
     python main.py --config configs/cifar10_linear_probe.py
 
 The frozen body makes the same features of an image each time, so they are computed once and the head is

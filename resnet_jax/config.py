@@ -121,7 +121,7 @@ def validate(config: ConfigDict, dataset: Dataset | None = None) -> None:
     if config.finetune.drop and config.finetune.init_from is None:
         raise ConfigError(
             f"config.finetune.drop={config.finetune.drop!r} leaves out parts of weights, and there are none; "
-            "name them by --config.finetune.init_from=DIR, or leave it empty"
+            "name them by --config.finetune.init_from=WORKDIR or FILE, or leave it empty"
         )
     augment.parse(config.augment, dataset.image_shape)
     views.parse(config.eval_augment, resize.shape(dataset.image_shape, config.data.resize))

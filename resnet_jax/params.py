@@ -9,6 +9,9 @@ import jax
 
 from resnet_jax.errors import ConfigError
 
+LAST = "head"
+"""The module that computes logits."""
+
 HEAD = r"head(_hidden\d+)?"
 """Pattern of the modules behind global pooling: the last layer, and hidden layers in front of it."""
 
@@ -68,7 +71,8 @@ def _match(
         except re.error as error:
             raise ConfigError(f"config.{field}: {pattern!r} is no pattern: {error}") from None
         if not hits:
-            near = difflib.get_close_matches(pattern, known, n=2, cutoff=0.3) or known[:2]
+            possible = dict.fromkeys(each for name in known for each in candidates(name))
+            near = difflib.get_close_matches(pattern, possible, n=2, cutoff=0.3) or known[:2]
             raise ConfigError(
                 f"config.{field}: {pattern!r} matches no parameter; names are like {', '.join(near)}"
             )

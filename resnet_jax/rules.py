@@ -117,7 +117,8 @@ def _patterns(example: str) -> Rule:
     def accepts(v: Any) -> bool:
         return isinstance(v, tuple) and all(isinstance(x, str) and x != "" for x in v)
 
-    return Rule(f"a tuple of patterns, such as ({example},)", accepts)
+    comma = "" if "," in example else ","
+    return Rule(f"a tuple of patterns, such as ({example}{comma})", accepts)
 
 
 def _phases(v: Any) -> bool:

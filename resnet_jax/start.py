@@ -14,6 +14,7 @@ from resnet_jax.data.spec import Dataset
 from resnet_jax.errors import ConfigError
 from resnet_jax.finetune import likeness, source, table
 from resnet_jax.finetune.borrowed import Weights
+from resnet_jax.finetune.load import Account
 from resnet_jax.metrics import Metrics
 from resnet_jax.plan import Plan
 from resnet_jax.step import TrainState
@@ -56,7 +57,7 @@ def dataset(config: ConfigDict, workdir: Path) -> Dataset:
     if len(found.mean) != own.image_shape[-1]:
         raise ConfigError(
             f"the weights of {found} are for images of {len(found.mean)} channels; those of "
-            f"config.data.name={own.name!r} have {own.image_shape[-1]}"
+            f"config.data.name={own.name!r} have {own.image_shape[-1]}: name other weights, or other data"
         )
     return dataclasses.replace(own, mean=found.mean, std=found.std)
 
@@ -109,12 +110,21 @@ def _fresh(run: Plan, workdir: Path, weights: Weights | None) -> TrainState:
     if weights is not None:
         variables = weights.variables
         print(f"weights   {table.account_line(weights.account, weights.source)}")
-        for note in likeness.notes(weights.source, run.config.model, run.image_shape):
+        if (file := weights.source.file) is not None:
+            print(f"          images are normalised by {file.describe_preprocessing()}")
+        for note in likeness.notes(
+            weights.source, run.config.model, run.image_shape, new_head=_new_head(weights.account)
+        ):
             print(f"note      {note}")
-    elif run.config.finetune.freeze:
+    elif run.config.finetune.freeze or run.config.finetune.reinit:
+        field, then = (
+            ("freeze", "what is frozen keeps its random initial values")
+            if run.config.finetune.freeze
+            else ("reinit", "all of the network is new")
+        )
         print(
-            "note      config.finetune.freeze without weights: what is frozen keeps its random initial "
-            "values; add --config.finetune.init_from=WORKDIR (docs/convert.md makes one of PyTorch's)"
+            f"note      config.finetune.{field} without weights: {then}; "
+            "add --config.finetune.init_from=WORKDIR, or a file of PyTorch's weights"
         )
     state = step.init_state(recipe, run.config.seed, run.image_shape, variables)
     if weights is not None or recipe.frozen is not None or run.config.optimizer.rates:
@@ -122,22 +132,35 @@ def _fresh(run: Plan, workdir: Path, weights: Weights | None) -> TrainState:
     return state
 
 
+def _new_head(account: Account) -> bool:
+    return f"params/{params.LAST}/kernel" in account.fresh
+
+
 def _tell(run: Plan, state: TrainState, weights: Weights | None, workdir: Path) -> None:
     """Prints and saves what the run does with each parameter."""
     config, frozen = run.config, run.recipe.frozen
+    account = None if weights is None else weights.account
     none = jax.tree.map(lambda _: False, state.params)
     rows = table.treatments(
         state.params,
         none if frozen is None else frozen.params,
         params.match(state.params, config.optimizer.decayed, "optimizer.decayed"),
         optimizer.factors(state.params, optimizer.rate_factors(config)),
-        None if weights is None else weights.account,
-        towards_start=run.config.finetune.l2_sp > 0,
+        account,
+        decay=config.optimizer.weight_decay,
+        l2_sp=config.finetune.l2_sp,
     )
     for line in table.lines(rows):
         print(line)
+    if account is not None and (stuck := table.new_and_frozen(rows)):
+        print(
+            f"note      {', '.join(stuck)}: new and frozen, so that random initial values stay; "
+            "leave out of config.finetune.reinit or config.finetune.freeze what is not meant"
+        )
     kept = {"parameters": [dataclasses.asdict(row) for row in rows]}
     if weights is not None:
-        origin = {"source": str(weights.source), "sha256": weights.sha256}
+        origin = {"source": str(weights.source), "arrays_sha256": weights.sha256}
+        if (file := weights.source.file) is not None:
+            origin |= {"file_sha256": file.sha256, "preprocessing": file.origin}
         kept |= {"weights": origin | dataclasses.asdict(weights.account)}
     atomic.write(workdir / table.FILE, json.dumps(kept, indent=1) + "\n")

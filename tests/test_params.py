@@ -45,6 +45,11 @@ def test_a_pattern_that_matches_nothing_is_an_error_that_names_neighbours():
         params.match(TREE, (".*", "kernel"), "optimizer.decayed")
 
 
+def test_a_subtree_is_a_neighbour_too_where_it_may_be_named():
+    with pytest.raises(ConfigError, match=r"'hed' matches no parameter; names are like head\b"):
+        params.match_subtrees(TREE, ("hed",), "finetune.reinit")
+
+
 def test_a_rows_own_pattern_says_how_to_do_without():
     with pytest.raises(ConfigError) as caught:
         params.match_of_row(TREE, "gain", "optimizer.rates of design 'fixup'")

@@ -1,6 +1,6 @@
 """Turns published PyTorch weights into a workdir, and a workdir into a file with PyTorch's names.
 
-    python -m resnet_jax convert resnet20.th --to runs/published
+    python -m resnet_jax convert resnet20-cifar10.th --to runs/published
     python -m resnet_jax convert model.safetensors --to runs/resnet50
     python -m resnet_jax convert runs/cifar10_resnet-s0 --to resnet20.safetensors --layout cifar
 

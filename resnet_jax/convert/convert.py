@@ -1,12 +1,10 @@
 """Between state dicts with PyTorch's names and the variables of this code base's networks."""
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import flax
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -14,9 +12,9 @@ from resnet_jax.convert import cifar, hugging_face, layout, network, torchvision
 from resnet_jax.convert.layout import COUNTER, Layout
 from resnet_jax.errors import ConfigError, DataError
 from resnet_jax.models import architecture
+from resnet_jax.models.bare import bare
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.step import init_variables
-from resnet_jax.tokens import Token
 
 LAYOUTS: Mapping[str, Layout] = {
     module.LAYOUT.name: module.LAYOUT for module in (cifar, torchvision, hugging_face)
@@ -120,7 +118,7 @@ def to_tensors(
         shapes = {key: tensor.shape for key, tensor in tensors.items()}
         found = network.infer(family, shapes, defaults, **given)
         read = architecture.build(network.apply(found.fields, defaults), found.classes)
-        same = _as_computed(read) == _as_computed(model)
+        same = bare(read) == bare(model)
     except (KeyError, DataError, ConfigError):
         same = False
     if not same:
@@ -131,29 +129,6 @@ def to_tensors(
         )
     counts = np.full((), step, np.int64)
     return tensors | dict.fromkeys(layout.counters(list(tensors)), counts)
-
-
-def _as_computed(model: ResNet) -> ResNet:
-    """A network without what makes no difference to its logits in evaluation."""
-    options = dataclasses.replace(
-        model.options, dtype=jnp.float32, kernels=None, remat=False, frozen=frozenset()
-    )
-
-    def plain(sequence: tuple[Token, ...]) -> tuple[Token, ...]:
-        kept = [token for token in sequence if token.name not in ("drop", "drop_path")]
-        # A norm's second argument is where its scale starts.
-        return tuple(
-            Token("norm", (token.arguments[0] or model.options.norm, None))
-            if token.name == "norm"
-            else token
-            for token in kept
-        )
-
-    stages = tuple(
-        tuple(dataclasses.replace(unit, branch=plain(unit.branch)) for unit in stage)
-        for stage in model.stages
-    )
-    return model.clone(options=options, stages=stages, initial=())
 
 
 def _shapes(model: ResNet, channels: int) -> dict[str, Any]:

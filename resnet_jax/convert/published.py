@@ -16,6 +16,9 @@ from resnet_jax.data import spec
 from resnet_jax.data.spec import Dataset
 from resnet_jax.errors import ConfigError, DataError
 
+FROM_FILE = "file"
+"""What `Published.origin` is where the file itself holds the preprocessing."""
+
 DEFAULTS = Path(__file__).resolve().parents[2] / "configs" / "default.py"
 
 
@@ -62,6 +65,17 @@ class Published:
     variables: dict[str, Any]
     sha256: str
 
+    def describe_preprocessing(self) -> str:
+        """Mean and deviation by which its images were normalised, and how that is known."""
+        images = self.plan.dataset
+        mean, std = (", ".join(f"{x:g}" for x in each) for each in (images.mean, images.std))
+        known = (
+            "says the file"
+            if self.origin == FROM_FILE
+            else f"by the custom of its {self.origin}; for others: convert --mean --std"
+        )
+        return f"mean ({mean}) and std ({std}), {known}"
+
 
 def read(path: Path, choices: Choices) -> Published:
     """Reads a file, of which nothing is executed.
@@ -81,8 +95,10 @@ def read(path: Path, choices: Choices) -> Published:
             family, shapes, config.model, stem=choices.stem, stride_on=choices.stride_on
         )
         config.model = network.apply(found.fields, config.model)
-        dataset, origin = _dataset(family, found, weights, choices)
+        dataset, size, origin = _dataset(family, found, weights, choices)
         config.data.name = dataset.name
+        if size != dataset.image_shape[0]:
+            config.data.resize = size
         run = _plan(config, dataset, given=bool(choices.stem))
         variables = convert.to_variables(family, weights.tensors, run.recipe.model, found.channels)
     return Published(family, found, config, run, origin, variables, weights.sha256)
@@ -107,8 +123,10 @@ def _plan(config: ConfigDict, dataset: Dataset, *, given: bool) -> plan.Plan:
 
 def _dataset(
     family: Layout, found: network.Network, weights: weights_file.Weights, choices: Choices
-) -> tuple[Dataset, str]:
-    """The data set of the weights with their preprocessing, and where the statistics come from."""
+) -> tuple[Dataset, int, str]:
+    """The data set of the weights with their preprocessing, the height and width of the images that the
+    network saw, and where the statistics come from.
+    """
     cifar10 = family.size == 32 and (found.classes, found.channels) == (10, 3)
     dataset = spec.get(choices.data or ("cifar10" if cifar10 else spec.NONE))
     stored = weights_file.stored_preprocessing(weights.metadata)
@@ -128,8 +146,10 @@ def _dataset(
                 f"--{name} has {len(values)} values, the network's images {found.channels} channels; "
                 f"write, say, --{name} {','.join(['0.5'] * found.channels)}"
             )
-    origin = "command line" if choices.mean else "file" if stored else f"layout {family.name}"
-    return dataclasses.replace(dataset, mean=mean, std=std), origin
+    origin = "command line" if choices.mean else FROM_FILE if stored else f"layout {family.name}"
+    # A layout's own size is a custom; what a file says is known.
+    size = stored.get("size", dataset.image_shape[0])
+    return dataclasses.replace(dataset, mean=mean, std=std), choices.size or size, origin
 
 
 def _check_images(dataset: Dataset, found: network.Network, size: int | None) -> None:

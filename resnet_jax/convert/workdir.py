@@ -67,7 +67,7 @@ def read_weights(source: Path, target: Path, choices: Choices) -> dict[str, Any]
         "data": dataset.name,
         "mean": list(dataset.mean),
         "std": list(dataset.std),
-        "size": dataset.image_shape[0],
+        "size": run.image_shape[0],
         "statistics": read.origin,
         "step": 0,
     }

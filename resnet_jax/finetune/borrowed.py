@@ -66,5 +66,7 @@ def _weights(run: Plan, workdir: Path) -> Weights:
     found = source.find(finetune.init_from, workdir)
     theirs = source.read(found)
     initial = step.init_variables(run.recipe.model, run.config.seed, run.image_shape)
-    variables, account = load.combine(initial, theirs, finetune.reinit, finetune.drop)
+    variables, account = load.combine(
+        initial, theirs, finetune.reinit, finetune.drop, found.describe()
+    )
     return Weights(variables, account, found, checkpoint.sha256(theirs))

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax import checkpoint, versions
 from resnet_jax import workdir as files
-from resnet_jax.data import mix
+from resnet_jax.data import mix, resize
 from resnet_jax.data.spec import Dataset
 from resnet_jax.errors import ConfigError, WorkdirError
 from resnet_jax.finetune import source
@@ -58,9 +58,13 @@ def find(
     # What the student's config names is named by the user; other code is not imported.
     stored = files.read_config(workdir, config.model.plugins, config.model.unit)
     theirs = versions.dataset(workdir, stored)
+    seen, expected = (
+        resize.shape(each.image_shape, data.resize)
+        for each, data in ((dataset, config.data), (theirs, stored.data))
+    )
     for what, here, there in (
         ("classes", dataset.num_classes, theirs.num_classes),
-        ("height, width and channels", dataset.image_shape, theirs.image_shape),
+        ("height, width and channels", seen, expected),
     ):
         if here != there:
             raise ConfigError(
@@ -73,9 +77,7 @@ def find(
     return Teacher(
         workdir=workdir,
         step=at,
-        model=architecture.build(
-            stored.model, theirs.num_classes, dtype, kernels, theirs.image_shape[-1]
-        ),
+        model=architecture.build(stored.model, theirs.num_classes, dtype, kernels, expected[-1]),
         scale=scale,
         shift=shift,
         temperature=config.finetune.teacher_temperature,

@@ -1,6 +1,7 @@
 """Which parameters and statistics of a network stay as they are."""
 
 import dataclasses
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -98,6 +99,9 @@ def _patterns(item: str, stages: int) -> list[str]:
         return [rf"(?!{parameters.HEAD}/).*/.*"]
     name, equals, value = item.partition("=")
     if not equals and name != "stages_until":
+        near = difflib.get_close_matches(item, ("all_but_head", "batchnorm_only"), n=1, cutoff=0.8)
+        if near:
+            raise ConfigError(f"config.{FIELD}: {item!r} is no preset; did you mean {near[0]!r}?")
         return [item]
     if name != "stages_until" or not value.isdecimal() or int(value) > stages:
         raise ConfigError(

@@ -53,7 +53,7 @@ def check(config: ConfigDict) -> None:
     if config.finetune.l2_sp and config.finetune.init_from is None:
         raise ConfigError(
             f"config.{FIELD}={config.finetune.l2_sp:g} decays towards loaded weights, and none are loaded; "
-            "add --config.finetune.init_from=WORKDIR"
+            "add --config.finetune.init_from=WORKDIR, or a file of PyTorch's weights"
         )
 
 

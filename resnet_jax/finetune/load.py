@@ -37,6 +37,7 @@ def combine(
     source: Mapping[str, Any],
     reinit: Sequence[str] = (),
     drop: Sequence[str] = (),
+    of: str = "",
 ) -> tuple[dict[str, Any], Account]:
     """The variables of a network with the values of `source`.
 
@@ -45,12 +46,13 @@ def combine(
         source: the same of another one.
         reinit: patterns of parameters or subtrees that stay as initialised: `head`.
         drop: patterns of parameters or subtrees of the source that the network does not have.
+        of: what the source is, for error messages.
 
     Raises:
         ConfigError: an array is missing, has another shape, or is not wanted, or a pattern matches
             nothing; lists names and shapes.
     """
-    found = account(initial, source, reinit, drop)
+    found = account(initial, source, reinit, drop, of)
     ours, theirs, fresh = _by_name(initial), _by_name(source), set(found.fresh)
     values = [
         ours[name] if name in fresh else np.asarray(theirs[name], ours[name].dtype) for name in ours
@@ -63,11 +65,13 @@ def account(
     source: Mapping[str, Any],
     reinit: Sequence[str] = (),
     drop: Sequence[str] = (),
+    of: str = "",
 ) -> Account:
     """What would become of each array; arguments and errors as for `combine`, but shapes are enough."""
     ours, theirs = _by_name(initial), _by_name(source)
     fresh = _matched(initial, reinit, REINIT)
     unwanted = _matched(source, drop, DROP) if drop else set()
+    _check_dropped([name for name in ours if name in unwanted - fresh])
     missing = [name for name in ours if name not in fresh and name not in theirs]
     extra = [name for name in theirs if name not in ours and name not in unwanted | fresh]
     extra = [name for name in extra if not _under(name, fresh)]
@@ -76,7 +80,7 @@ def account(
         for name in ours
         if name in theirs and name not in fresh and ours[name].shape != theirs[name].shape
     ]
-    _check(ours, theirs, missing, extra, other)
+    _check(ours, theirs, missing, extra, other, of)
     loaded = [name for name in ours if name not in fresh]
     dropped = [name for name in theirs if name not in ours or name in fresh]
     return Account(tuple(loaded), tuple(sorted(fresh)), tuple(dropped))
@@ -112,22 +116,32 @@ def _of_head(name: str) -> bool:
     return re.match(rf"params/{parameters.HEAD}/", name) is not None
 
 
+def _check_dropped(names: list[str]) -> None:
+    if names:
+        raise ConfigError(
+            f"config.{DROP} leaves out {names[0]}, which this network has too; "
+            f"write config.{REINIT} for what is to be initialised anew"
+        )
+
+
 def _check(
     ours: Mapping[str, Any],
     theirs: Mapping[str, Any],
     missing: list[str],
     extra: list[str],
     other: list[str],
+    of: str,
 ) -> None:
-    if other and all(name.startswith("params/head/") for name in other) and not missing + extra:
-        classes = [theirs[other[-1]].shape[-1], ours[other[-1]].shape[-1]]
+    last = all(name.startswith("params/head/") for name in other) and not missing + extra
+    classes = [shapes[name].shape[-1] for name in other[:1] for shapes in (theirs, ours)]
+    if last and len(set(classes)) == 2:
         raise ConfigError(
             f"the weights are of a network for {classes[0]} classes, this one has {classes[1]}; "
             "add --config.finetune.reinit='(\"head\",)' for a new last layer"
         )
-    if missing and all(_of_head(name) for name in missing + other) and not extra:
+    if missing + other and all(map(_of_head, missing + other + extra)):
         raise ConfigError(
-            "the head has hidden layers (config.model.head) that the weights lack; "
+            "the head's hidden layers (config.model.head) are not those of the weights; "
             "add --config.finetune.reinit='(\"head.*\",)' for a new head"
         )
     problems = [
@@ -135,11 +149,13 @@ def _check(
         *(f"{name} {ours[name].shape}: missing there" for name in missing),
         *(f"{name} {theirs[name].shape}: not in this network" for name in extra),
     ]
+    # Every module has parameters, and they are what people know.
+    problems.sort(key=lambda text: text.startswith("batch_stats/"))
     if problems:
         more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise ConfigError(
-            f"the weights do not fit the network, in {len(problems)} arrays: "
+            f"the weights{of and f' of {of}'} do not fit the network, in {len(problems)} arrays: "
             f"{'; '.join(problems[:SHOWN])}{more}\n"
-            "set config.model.* as in their run, or name what is to be initialised anew in "
+            "set config.model.* to their network, or name what is to be initialised anew in "
             f"config.{REINIT}, and what is to be left out in config.{DROP}"
         )

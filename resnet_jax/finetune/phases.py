@@ -22,7 +22,14 @@ FOLDER = "phases"
 OWN = "{workdir}"
 """In `finetune.init_from`: the workdir of the run, wherever it is."""
 
-FIXED = ("seed", "finetune.phases", "finetune.init_from")
+FIXED = (
+    "seed",
+    "finetune.phases",
+    "finetune.init_from",
+    "data.name",
+    "data.dir",
+    "data.image_size",
+)
 """What a phase may not set."""
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from resnet_jax import checkpoint, versions
+from resnet_jax import checkpoint, console, versions
 from resnet_jax import workdir as files
 from resnet_jax.convert import published
+from resnet_jax.convert.published import Published
 from resnet_jax.data import resize
 from resnet_jax.errors import ConfigError, DataError, WorkdirError
 from resnet_jax.finetune.phases import OWN
@@ -29,6 +30,7 @@ class Source:
         mean, std: by which images were normalised, per channel; None where it is not known.
         size: height and width of the images that the network saw, pixels; None likewise.
         model: the section `model` of its config; None likewise.
+        file: what was read of it; None for a workdir, whose arrays are read later.
     """
 
     path: Path
@@ -37,9 +39,15 @@ class Source:
     std: tuple[float, ...] | None = None
     size: tuple[int, int] | None = None
     model: ConfigDict | None = None
+    file: Published | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return str(self.path) if self.step is None else f"{self.path} at step {self.step:,}"
+
+    def describe(self) -> str:
+        """Which weights these are, and of which network."""
+        network = "" if self.model is None else f" ({console.network_name(self.model)})"
+        return f"{self}{network}"
 
 
 def find(path: str, workdir: Path | None = None) -> Source:
@@ -84,6 +92,7 @@ def find_checkpoint(path: str, field: str) -> tuple[Path, int]:
         WorkdirError: the workdir has no checkpoint.
     """
     folder = Path(path).expanduser()
+    files_too = ", or a file of PyTorch's weights (docs/convert.md)" if field == FIELD else ""
     if folder.is_file():
         raise ConfigError(
             f"config.{field}={path!r} is a file; make a workdir of it first:\n"
@@ -91,14 +100,14 @@ def find_checkpoint(path: str, field: str) -> tuple[Path, int]:
         )
     if not folder.is_dir():
         raise ConfigError(
-            f"config.{field}={path!r} does not exist; name a workdir, or WORKDIR/checkpoints/STEP"
+            f"config.{field}={path!r} does not exist; name a workdir, WORKDIR/checkpoints/STEP{files_too}"
         )
     if folder.name.isdecimal() and folder.parent.name == checkpoint.FOLDER:
         return folder.parent.parent, int(folder.name)
     if not (folder / files.CONFIG).exists() and not (folder / checkpoint.FOLDER).is_dir():
         raise ConfigError(
             f"config.{field}={path!r} is no workdir of a run (it has no {files.CONFIG}); "
-            "name the directory that main.py printed as 'workdir'"
+            f"name the directory that main.py printed as 'workdir'{files_too}"
         )
     if (step := _result(folder)) is None:
         raise WorkdirError(f"{folder} has no checkpoint yet; run its training first")
@@ -126,20 +135,23 @@ def _of_file(file: Path) -> Source:
         read = published.read(file, _UNCONVERTED)
     except ConfigError as error:
         raise ConfigError(
-            f"config.{FIELD}: {str(error).splitlines()[0]}\n"
-            f"make a workdir of it, with that: python -m resnet_jax convert {file} --to DIR"
+            f"config.{FIELD}: {str(error).splitlines()[0]} say it to convert, and name DIR:\n"
+            f"python -m resnet_jax convert {file} --to DIR --stem cifar     (or imagenet, or tokens)"
         ) from None
+    except DataError as error:
+        raise DataError(f"config.{FIELD}: {error}") from None
+    # The size that a layout stands for is a custom, and no knowledge of this file.
+    size = read.plan.image_shape[:2] if read.origin == published.FROM_FILE else None
     images = read.plan.dataset
-    return Source(file, None, images.mean, images.std, images.image_shape[:2], read.config.model)
+    return Source(file, None, images.mean, images.std, size, read.config.model, read)
 
 
 def read(source: Source) -> dict[str, Any]:
     """The `params` and `batch_stats` that a run evaluated: averages, where it kept them; or a file's.
 
     Raises:
-        DataError: the file is damaged.
         WorkdirError: the checkpoint is missing or damaged.
     """
-    if source.step is None:
-        return published.read(source.path, _UNCONVERTED).variables
+    if source.file is not None:
+        return source.file.variables
     return checkpoint.read_variables(source.path, source.step)

@@ -26,7 +26,7 @@ class Treatment:
         size: number of scalars.
         origin: `loaded` or `fresh`.
         frozen: whether it stays as it is.
-        decayed: whether weight decay acts on it.
+        decay: coefficient of weight decay, 0 where none acts on it.
         towards: `0`, or `start` where it decays towards the loaded weights (L2-SP); None where it does not.
         rate: factor on the learning rate.
     """
@@ -35,7 +35,7 @@ class Treatment:
     size: int
     origin: str
     frozen: bool
-    decayed: bool
+    decay: float
     towards: str | None
     rate: float
 
@@ -47,7 +47,8 @@ def treatments(
     rates: Any,
     account: Account | None,
     *,
-    towards_start: bool,
+    decay: float,
+    l2_sp: float,
 ) -> list[Treatment]:
     """One for each parameter.
 
@@ -57,12 +58,15 @@ def treatments(
         decayed: a bool per parameter.
         rates: a number per parameter.
         account: of the weights that were loaded; None where none were.
-        towards_start: whether what was loaded decays towards what it was.
+        decay: coefficient of the decay towards 0.
+        l2_sp: that of what was loaded towards what it was, in its place; 0 for none.
     """
     loaded = set(account.loaded) if account else set()
 
-    def towards(name: str) -> str:
-        return "start" if towards_start and f"params/{name}" in loaded else "0"
+    def decay_of(name: str) -> tuple[float, str | None]:
+        towards_start = l2_sp > 0 and f"params/{name}" in loaded
+        coefficient = l2_sp if towards_start else decay
+        return coefficient, ("start" if towards_start else "0") if coefficient else None
 
     leaves = [jax.tree.leaves(tree) for tree in (params, frozen, decayed, rates)]
     return [
@@ -71,8 +75,8 @@ def treatments(
             size=leaf.size,
             origin="loaded" if f"params/{name}" in loaded else "fresh",
             frozen=still,
-            decayed=decays and not still,
-            towards=towards(name) if decays and not still else None,
+            decay=decay_of(name)[0] if decays and not still else 0.0,
+            towards=decay_of(name)[1] if decays and not still else None,
             rate=0.0 if still else rate,
         )
         for name, leaf, still, decays, rate in zip(parameters.names(params), *leaves, strict=True)
@@ -80,30 +84,44 @@ def treatments(
 
 
 def lines(rows: Iterable[Treatment]) -> list[str]:
-    """A table for people: a line for each part of the network that is treated alike."""
+    """A table for people: a line for each part of the network that is treated alike, in its order."""
     rows = list(rows)
 
     def key(row: Treatment) -> tuple:
-        return row.name.split("/")[0], row.origin, row.frozen, row.rate
+        part = row.name.split("/")[0]
+        return _place(part), part, row.origin, row.frozen, row.rate
 
-    header = (
-        f"  {'part':<10} {'parameters':>12}  {'origin':<7} {'trained':<8} {'decayed':>11}  "
-        f"{'towards':<7}  rate"
-    )
-    found = [header]
-    for (part, origin, still, rate), group in itertools.groupby(sorted(rows, key=key), key):
+    width = max(len("part"), *(len(row.name.split("/")[0]) for row in rows))
+    found = [
+        f"  {'part':<{width}} {'parameters':>12}  {'origin':<7} {'trained':<8} {'decayed':>11}  "
+        f"{'by':<16}  rate"
+    ]
+    for (_, part, origin, still, rate), group in itertools.groupby(sorted(rows, key=key), key):
         group = list(group)
-        size = sum(row.size for row in group)
-        decays = sum(row.size for row in group if row.decayed)
-        trained = "frozen" if still else "yes"
-        towards = "/".join(sorted({row.towards for row in group if row.towards})) or "-"
+        decayed = [row for row in group if row.towards is not None]
+        by = " and ".join(sorted({f"{row.decay:g} to {row.towards}" for row in decayed})) or "-"
         found.append(
-            f"  {part:<10} {size:>12,}  {origin:<7} {trained:<8} {decays:>11,}  {towards:<7}  x {rate:g}"
+            f"  {part:<{width}} {_size(group):>12,}  {origin:<7} {'frozen' if still else 'yes':<8} "
+            f"{_size(decayed):>11,}  {by:<16}  {'-' if still else f'x {rate:g}'}"
         )
-    trained = sum(row.size for row in rows if not row.frozen)
-    total = sum(row.size for row in rows)
-    found.append(f"  {'in all':<10} {total:>12,}  of which {trained:,} are trained")
+    trained = _size(row for row in rows if not row.frozen)
+    found.append(f"  {'in all':<{width}} {_size(rows):>12,}  of which {trained:,} are trained")
     return found
+
+
+def new_and_frozen(rows: Iterable[Treatment]) -> list[str]:
+    """The parts of the network that keep random initial values."""
+    return sorted({row.name.split("/")[0] for row in rows if row.frozen and row.origin == "fresh"})
+
+
+def _size(rows: Iterable[Treatment]) -> int:
+    return sum(row.size for row in rows)
+
+
+def _place(part: str) -> int:
+    """Where a part stands among those that sort by name, from the images to the logits."""
+    order = ("stem", "stage", "final", "head_hidden", "head")
+    return next((i for i, start in enumerate(order) if part.startswith(start)), len(order))
 
 
 def account_line(account: Account, source: Any) -> str:

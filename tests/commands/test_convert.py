@@ -137,6 +137,17 @@ def test_preprocessing_travels_with_the_weights(tmp_path, capfd):
         assert dataset.image_shape == (48, 48, 3)
 
 
+def test_the_size_that_a_file_holds_is_what_the_network_sees(tmp_path):
+    first = convert("cifar_a", tmp_path / "a")
+    config = json.loads((first / files.CONFIG).read_text())
+    config["data"]["resize"] = 64
+    (first / files.CONFIG).write_text(json.dumps(config))
+    assert run(first, "--to", tmp_path / "b.safetensors") == 0
+    assert run(tmp_path / "b.safetensors", "--to", tmp_path / "c") == 0
+    stored = files.read_config(tmp_path / "c")
+    assert (stored.data.name, stored.data.resize) == ("cifar10", 64)
+
+
 def test_the_averages_of_a_run_are_written_and_its_preprocessing(tmp_path, tiny_config):
     tiny_config.ema_decay = 0.9
     made = plan.make(tiny_config, jax.devices()[:1])

@@ -175,6 +175,13 @@ def test_a_teacher_of_other_classes_or_images_is_an_error_and_nothing_is_written
     assert not (tmp_path / "run").exists()
 
 
+def test_a_teacher_of_images_resized_otherwise_is_an_error(taught_config, one_device, tmp_path):
+    taught_config.data.resize = 16
+    with pytest.raises(ConfigError, match=r"knows images of \(8, 8, 1\) height.*has \(16, 16, 1\)"):
+        train.train_and_evaluate(taught_config, tmp_path / "run", one_device)
+    assert not (tmp_path / "run").exists()
+
+
 def _replaced(dataset: spec.Dataset, fields: dict) -> spec.Dataset:
     return dataclasses.replace(dataset, **fields)
 

@@ -68,6 +68,7 @@ def test_a_norm_is_frozen_when_all_its_parameters_are(network):
         ("stages_until=4", "N from 0 to 3"),
         ("stages_until", "N from 0 to 3"),
         ("until=2", "no preset"),
+        ("all_but_heads", "did you mean 'all_but_head'"),
         (".*", "freezes every parameter"),
         ("(", "no pattern"),
     ],

@@ -77,6 +77,26 @@ def test_missing_and_unwanted_arrays_are_listed_with_their_shapes(variables):
     assert all("stage3/block2" in name for name in account.fresh)
 
 
+def test_what_the_network_has_too_is_not_dropped(variables):
+    with pytest.raises(ConfigError, match=r"drop leaves out params/head/bias, .* write .*reinit"):
+        load.combine(variables(), variables(seed=1), drop=("head",))
+    account = load.combine(variables(), variables(seed=1), drop=("head",), reinit=("head",))[1]
+    assert account.dropped == ("params/head/bias", "params/head/kernel")
+
+
+def test_another_hidden_layer_wants_a_new_head(variables):
+    initial, source = variables(head="dense(4) act"), variables(seed=1, head="dense(5) act")
+    for reinit in ((), ("head_hidden1",)):
+        with pytest.raises(ConfigError, match=r"hidden layers.*\n?.*reinit='\(\"head\.\*\""):
+            load.combine(initial, source, reinit=reinit)
+
+
+def test_parameters_are_listed_before_statistics_and_the_source_is_named(variables):
+    small, large = variables(stage_sizes=(1, 1, 1)), variables(stage_sizes=(1, 1, 2), seed=1)
+    with pytest.raises(ConfigError, match=r"weights of a file do not fit .*: params/stage3/block2"):
+        load.combine(large, small, of="a file")
+
+
 def test_another_shape_is_an_error(variables):
     narrow, wide = variables(), variables(width=2.0, seed=1)
     with pytest.raises(ConfigError, match=r"do not fit.*\(.*\) there, \(.*\) here") as caught:

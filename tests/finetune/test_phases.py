@@ -108,6 +108,7 @@ def _die(self, *args):
         ((("finetune.freez", ("stem",)),), "did you mean finetune.freeze"),
         ((("seed", 3),), "which all phases share"),
         ((("finetune.init_from", "runs/a"),), "which all phases share"),
+        ((("data.name", "cifar10"),), "which all phases share"),
         ((("batch_size", "many"),), "expected a whole number"),
         ((("batch_size", 0),), "batch_size=0: expected a whole number"),
         ((("finetune.freeze", ("stage9",)),), "'stage9' matches no parameter"),

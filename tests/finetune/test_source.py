@@ -74,7 +74,10 @@ def test_a_file_is_loaded_as_it_is_frozen_as_asked_and_named_in_the_workdir(comm
     assert all(np.array_equal(a, b) for a, b in zip(*kept, strict=True))
     weights = json.loads((tmp_path / "w/parameters.json").read_text())["weights"]
     assert weights["source"] == str(FILE)
-    assert weights["sha256"] == checkpoint.sha256(theirs)
+    assert weights["arrays_sha256"] == checkpoint.sha256(theirs)
+    assert weights["file_sha256"] == hashlib.sha256(FILE.read_bytes()).hexdigest()
+    assert "mean (0.485, 0.456, 0.406)" in shown
+    assert "by the custom of its layout cifar" in shown
     stored = json.loads((tmp_path / "w/versions.json").read_text())["data"]
     assert stored["mean"] == [0.485, 0.456, 0.406]
 
@@ -85,7 +88,8 @@ def test_a_file_and_the_workdir_made_of_it_are_the_same_weights(tmp_path, monkey
 
     workdir.read_weights(FILE, tmp_path / "w", published.Choices())
     made, file = source.find(str(tmp_path / "w")), source.find(str(FILE))
-    assert (made.mean, made.std, made.size) == (file.mean, file.std, file.size)
+    assert (made.mean, made.std) == (file.mean, file.std)
+    assert (made.size, file.size) == ((32, 32), None)  # of a file without it the size is not known
     assert likeness.notes(file, made.model, (32, 32, 3)) == []
     assert checkpoint.sha256(source.read(made)) == checkpoint.sha256(source.read(file))
     assert (str(made), str(file)) == (f"{tmp_path / 'w'} at step 0", str(FILE))
@@ -108,6 +112,7 @@ def test_a_file_that_does_not_serve_takes_no_workdir(command, tmp_path, case):
         fields += ["--config.model.stem=imagenet"]
     before = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
     code, _, said = command(tmp_path / "w", f"--config.finetune.init_from={path}", *fields)
+    assert "finetune.init_from" in said or str(path) in said
     assert code == {"no weights": 3, "cut short": 3}.get(case, 2)
     assert len(said.splitlines()) <= 2
     assert not (tmp_path / "w").exists()
@@ -127,14 +132,55 @@ def of(size=(32, 32), **changed) -> source.Source:
 def test_other_pixels_and_another_network_are_said():
     assert likeness.notes(of(), fields(), (32, 32, 3)) == []
     (note,) = likeness.notes(of(size=(224, 224)), fields(), (32, 32, 3))
-    assert "224x224 pixels, these have 32x32" in note
+    assert "224x224 pixels, this run has 32x32" in note
     assert "config.data.resize=224" in note
-    (note,) = likeness.notes(of(stride_on="first"), fields(), (32, 32, 3))
-    assert "model.stride_on='first' there, '3x3' here" in note
+    (note,) = likeness.notes(of(activation="gelu"), fields(), (32, 32, 3))
+    assert "model.activation='gelu' there, 'relu' here" in note
 
 
-def test_dropout_is_no_other_network():
-    with_dropout = fields(final="norm act drop(0.1)", drop_path=0.2)
-    assert likeness.notes(of(final="norm act"), with_dropout, (32, 32, 3)) == []
-    assert likeness.notes(of(), fields(final="drop(0.1)"), (32, 32, 3)) == []
-    assert likeness.notes(of(final="act"), fields(final="drop(0.1)"), (32, 32, 3)) != []
+def test_a_new_head_is_no_other_network_and_another_one_is():
+    hidden = of(head="dense(8) act(gelu)")
+    ours = fields(head="dense(8) act(relu)")
+    assert likeness.notes(hidden, ours, (32, 32, 3), new_head=True) == []
+    (note,) = likeness.notes(hidden, ours, (32, 32, 3))
+    assert "model.head='dense(8) act(gelu)' there, 'dense(8) act(relu)' here" in note
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"final": "drop(0.1)", "drop_path": 0.2},
+        {"design": "original", "branch": "conv norm act conv norm", "after": "act"},
+        {"stem": "cifar"},
+        {"stem": "conv norm act"},
+        {"weight_standardization": "none"},
+        {"shortcut": "drop(0.1)"},
+        {"zero_init": True, "remat": True},
+    ],
+    ids=str,
+)
+def test_other_words_for_the_same_network_are_no_difference(changed):
+    assert likeness.notes(of(), fields(**changed), (32, 32, 3)) == []
+
+
+def test_dropout_behind_pre_activation_is_no_other_network():
+    dropped = fields(design="full_preact", final="norm act drop(0.1)")
+    assert likeness.notes(of(design="full_preact"), dropped, (32, 32, 3)) == []
+
+
+def test_code_of_a_stranger_is_not_imported_to_compare():
+    notes = likeness.notes(
+        of(plugins=("no_such_module",), activation="gelu"), fields(), (32, 32, 3)
+    )
+    assert "model.activation='gelu' there" in notes[0]
+
+
+def test_what_is_new_and_frozen_or_new_without_weights_is_said(command, tmp_path):
+    start = f"--config.finetune.init_from={FILE}"
+    frozen = ["--config.finetune.reinit=('head',)", "--config.finetune.freeze=('batchnorm_only',)"]
+    code, shown, _ = command(tmp_path / "a", start, *structure(), *frozen)
+    assert code == 0
+    assert "note      head: new and frozen" in shown
+    code, shown, _ = command(tmp_path / "b", *structure(), "--config.finetune.reinit=('head',)")
+    assert code == 0
+    assert "config.finetune.reinit without weights" in shown
