@@ -60,7 +60,7 @@ class Job:
 
 
 def plan(sweep: Sweep, where: Path, runs: Sequence[tuple[Arm, int]], slots: int) -> list[Job]:
-    """One job an arm; where there are fewer arms than slots, the seeds of an arm are parted.
+    """One job an arm; the seeds of the last arms, which would not fill the slots, are parted.
 
     Args:
         sweep: valid.
@@ -73,10 +73,12 @@ def plan(sweep: Sweep, where: Path, runs: Sequence[tuple[Arm, int]], slots: int)
         seeds.setdefault(arm.name, []).append(seed)
     arms = {arm.name: arm for arm in sweep.arms}
     jobs = []
-    for name, mine in seeds.items():
+    # A part compiles anew, but seconds: a slot that waits for the last arm loses whole runs.
+    last = len(seeds) % slots
+    for number, (name, mine) in enumerate(seeds.items()):
         arm = arms[name]
         overrides = {field: directory.plain(value) for field, value in arm.overrides.items()}
-        parts = min(len(mine), math.ceil(slots / len(seeds)))
+        parts = min(len(mine), math.ceil(slots / last)) if number >= len(seeds) - last else 1
         for part in range(1, parts + 1):
             some = tuple(design.share(mine, part, parts))
             jobs.append(Job(where, name, some, design.resolve(sweep, arm), overrides))
