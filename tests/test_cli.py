@@ -21,7 +21,9 @@ ROOT = Path(cli.__file__).resolve().parent.parent
 CONFIG = str(ROOT / "configs" / "cifar10_resnet.py")
 FIELDS = configs.flatten(default.get_config())
 TEXTS = [
-    f for f, rule in configs.RULES.items() if rule.expected in ("text", "a directory", "a workdir")
+    f
+    for f, rule in configs.RULES.items()
+    if rule.expected in ("text", "a directory") or rule.expected.startswith("a workdir")
 ]
 PATTERNS = [
     f for f, rule in configs.RULES.items() if rule.expected.startswith("a tuple of patterns")
