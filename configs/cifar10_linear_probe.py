@@ -5,11 +5,10 @@
 
 The frozen body makes the same features of an image each time, so they are computed once and the head is
 trained on them (`finetune.cache_features`); what is saved is the whole network. Other weights than
-runs/published are named by --config.finetune.init_from=WORKDIR.
+runs/published are named by --config.finetune.init_from, a workdir or the file itself.
 
-Measured: 91.86% of the test images (n = 1; the published head: 91.73%). On 2 cores that had
-other work too the 781 steps took 15 seconds with compilation, at 100,000 images/s (with
-cache_features=false 300 images/s), and the features before them, once, 2:21.
+Measured: 91.86% of the test images (n = 1; the published head: 91.73%), in 33 seconds on 2 cores of an
+Intel Xeon, features, compilation and evaluation included; the 781 steps at 230,000 images/s.
 """
 
 from ml_collections import ConfigDict
