@@ -11,8 +11,13 @@ from typing import Any
 from resnet_jax.errors import WorkdirError
 
 
-def write(path: Path, text: str | bytes) -> None:
+def write(path: Path, text: str | bytes, flag: str = "--workdir") -> None:
     """Writes a file so that a reader, or a crash, finds the old content or the new.
+
+    Args:
+        path: of the file.
+        text: what it is to hold.
+        flag: what a user can choose another place with, for messages.
 
     Raises:
         WorkdirError: the directory cannot be written.
@@ -30,7 +35,7 @@ def write(path: Path, text: str | bytes) -> None:
             temporary.unlink()
         remedy = "free space, or choose" if error.errno == errno.ENOSPC else "choose"
         raise WorkdirError(
-            f"cannot write {path}: {error.strerror}; {remedy} another --workdir"
+            f"cannot write {path}: {error.strerror}; {remedy} another {flag}"
         ) from None
 
 

@@ -141,4 +141,4 @@ def write(grid: Grid, path: Path) -> None:
     Raises:
         WorkdirError: it cannot be written.
     """
-    atomic.write(path, png(grid))
+    atomic.write(path, png(grid), "--out")

@@ -19,6 +19,9 @@ from resnet_jax import workdir
 from resnet_jax.errors import ConfigError, Stopped, UserError
 from resnet_jax.rules import BOOLEAN, RULES
 
+DEFAULT = Path(__file__).resolve().parents[1] / "configs" / "default.py"
+"""The config that lists every field."""
+
 USAGE = (
     "main.py --config configs/NAME.py[:ARG=VALUE,...] [--workdir DIR] [--config.FIELD=VALUE ...]"
 )
@@ -87,6 +90,22 @@ def load(file: str, argument: str | None = None) -> ConfigDict:
             f"{file}: get_config returned {type(config).__name__}, expected a ConfigDict; "
             "start from configs/default.py"
         )
+    return config
+
+
+def configured(file: str | None, fields: Sequence[str]) -> ConfigDict:
+    """The config of a command other than training, validated.
+
+    Args:
+        file: `FILE[:ARG=VALUE,...]`; None for `configs/default.py`.
+        fields: `FIELD=VALUE`.
+
+    Raises:
+        ConfigError: see `load`, `override` and `config.validate`.
+    """
+    name, _, argument = (file or str(DEFAULT)).partition(":")
+    config = override(load(name, argument or None), [f"--config.{field}" for field in fields])
+    configs.validate(config)
     return config
 
 

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from resnet_jax import figure as pictures
 from resnet_jax import workdir as files
 from resnet_jax import writer
-from resnet_jax.errors import ConfigError, WorkdirError
-
-FORMATS = (".png", ".svg", ".pdf")
+from resnet_jax.errors import WorkdirError
 
 _STYLES = {
     "train": {"linestyle": "-"},
@@ -32,17 +31,12 @@ def draw(workdirs: Sequence[Path], out: Path) -> None:
         ConfigError: `out` is no png, svg or pdf.
         WorkdirError: no rows to draw, or `out` cannot be written.
     """
-    if out.suffix.lower() not in FORMATS:
-        raise ConfigError(f"--out {out}: expected a name that ends in {', '.join(FORMATS)}")
+    pictures.check(out)
     runs = {workdir: _rows(workdir) for workdir in workdirs}
     empty = [str(workdir) for workdir, rows in runs.items() if not rows]
     if empty:
         raise WorkdirError(f"{', '.join(empty)}: no rows to draw yet; run the training first")
-    figure = _figure(runs)
-    try:
-        figure.savefig(out, dpi=120)
-    except OSError as error:
-        raise WorkdirError(f"cannot write {out}: {error.strerror}; choose another --out") from None
+    pictures.save(_figure(runs), out)
 
 
 def _rows(workdir: Path) -> list[dict]:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from resnet_jax import figure as pictures
 from resnet_jax import probes
-from resnet_jax.curves import FORMATS
-from resnet_jax.errors import ConfigError, WorkdirError
+from resnet_jax.errors import WorkdirError
 
 _LOGARITHMIC = ("ratio", "gradient_norm", "variance")
 """Measures of which factors matter, not differences."""
@@ -27,8 +27,7 @@ def draw(workdir: Path, out: Path) -> None:
         ConfigError: `out` is no png, svg or pdf.
         WorkdirError: no rows to draw, or `out` cannot be written.
     """
-    if out.suffix.lower() not in FORMATS:
-        raise ConfigError(f"--out {out}: expected a name that ends in {', '.join(FORMATS)}")
+    pictures.check(out)
     path = workdir / probes.FILE
     if workdir.is_dir() and not path.exists():
         raise WorkdirError(
@@ -37,11 +36,7 @@ def draw(workdir: Path, out: Path) -> None:
     rows = probes.rows(path)
     if not rows:
         raise WorkdirError(f"{path}: no rows to draw yet; run the training first")
-    figure = _figure(rows, workdir.absolute().name)
-    try:
-        figure.savefig(out, dpi=110)
-    except OSError as error:
-        raise WorkdirError(f"cannot write {out}: {error.strerror}; choose another --out") from None
+    pictures.save(_figure(rows, workdir.absolute().name), out, dpi=110)
 
 
 def _figure(rows: Sequence[dict[str, Any]], title: str) -> Any:

@@ -245,6 +245,25 @@ def train_step(
     return state, metrics
 
 
+def outputs(
+    model: nn.Module,
+    batches: Batches,
+    size: int,
+    variables: dict[str, Any],
+    examples: DeviceExamples,
+    start: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What the network says of the images `start` to `start + size`, as far as they exist.
+
+    Returns:
+        logits float32 [size, classes], with views those of the mean of their probabilities; labels
+        int32 [size]; and mask bool [size], false for padding.
+    """
+    images, labels, mask = batches.evaluation(examples, start, size)
+    logits = model.apply(variables, batches.views.of(images), train=False)
+    return batches.views.merge(logits), labels, mask
+
+
 def eval_step(
     model: nn.Module,
     batches: Batches,
@@ -255,13 +274,9 @@ def eval_step(
 ) -> tuple[Metrics, jax.Array]:
     """Loss and accuracy over the images `start` to `start + size`, as far as they exist.
 
-    With views, those of the mean of their probabilities.
-
     Returns:
         these, and which images are classified correctly: bool [size], false for padding.
     """
-    images, labels, mask = batches.evaluation(examples, start, size)
-    logits = model.apply(variables, batches.views.of(images), train=False)
-    logits = batches.views.merge(logits)
+    logits, labels, mask = outputs(model, batches, size, variables, examples, start)
     metrics = Metrics.of_batch(cross_entropy(logits, labels), logits, labels, mask)
     return metrics, (jnp.argmax(logits, axis=-1) == labels) & mask

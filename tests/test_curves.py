@@ -8,6 +8,7 @@ import pytest
 from resnet_jax import curves
 from resnet_jax import workdir as files
 from resnet_jax.errors import ConfigError, WorkdirError
+from resnet_jax.figure import FORMATS
 
 BEGINNINGS = {".png": b"\x89PNG\r\n", ".svg": b"<?xml", ".pdf": b"%PDF-"}
 
@@ -33,7 +34,7 @@ def texts(legend) -> list[str]:
     return [text.get_text() for text in legend.get_texts()]
 
 
-@pytest.mark.parametrize("suffix", [*curves.FORMATS, ".PNG"])
+@pytest.mark.parametrize("suffix", [*FORMATS, ".PNG"])
 def test_the_suffix_is_the_format(tmp_path, suffix):
     out = tmp_path / f"picture{suffix}"
     curves.draw([run(tmp_path / "a", "train", "validation", "test")], out)

@@ -94,14 +94,10 @@ def _config(args: argparse.Namespace):
     from resnet_jax import cli
     from resnet_jax import config as configs
 
-    config = cli.load(str(_default_config()))
+    config = cli.load(str(cli.DEFAULT))
     config.model.depth, config.model.bottleneck = args.depth, args.bottleneck
     if args.draw:
         config.model.design = args.draw
     config = cli.override(config, [f"--config.{item}" for item in args.set])
     configs.validate(config)
     return config
-
-
-def _default_config() -> Path:
-    return Path(__file__).resolve().parents[2] / "configs" / "default.py"

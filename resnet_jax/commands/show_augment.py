@@ -43,12 +43,13 @@ def run(args: argparse.Namespace) -> int:
         DataError: the data is missing or damaged.
         WorkdirError: the picture cannot be written.
     """
-    from resnet_jax import augment_picture
+    from resnet_jax import augment_picture, cli
     from resnet_jax.errors import ConfigError
 
     if args.out.suffix.lower() != ".png":
         raise ConfigError(f"--out {args.out}: expected a name that ends in .png")
-    config = _config(args)
+    augment = [] if args.augment is None else [f"augment={args.augment}"]
+    config = cli.configured(args.config, [*args.set, *augment])
     grid = augment_picture.draw(config, args.images, args.epochs)
     augment_picture.write(grid, args.out)
     if args.json:
@@ -61,18 +62,3 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(f"{args.out}: {args.images} images in {args.epochs} epochs, augment '{config.augment}'")
     return 0
-
-
-def _config(args: argparse.Namespace):
-    """The config with the fields that the arguments set, validated."""
-    from resnet_jax import cli
-    from resnet_jax import config as configs
-
-    default = Path(__file__).resolve().parents[2] / "configs" / "default.py"
-    file, _, argument = (args.config or str(default)).partition(":")
-    fields = list(args.set)
-    if args.augment is not None:
-        fields.append(f"augment={args.augment}")
-    config = cli.override(cli.load(file, argument or None), [f"--config.{f}" for f in fields])
-    configs.validate(config)
-    return config

@@ -19,8 +19,6 @@ from resnet_jax.errors import ConfigError, DataError
 FROM_FILE = "file"
 """What `Published.origin` is where the file itself holds the preprocessing."""
 
-DEFAULTS = Path(__file__).resolve().parents[2] / "configs" / "default.py"
-
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
@@ -85,7 +83,7 @@ def read(path: Path, choices: Choices) -> Published:
         DataError: the file is no ResNet's, or damaged.
     """
     weights = weights_file.read(path)
-    config = cli.load(str(DEFAULTS))
+    config = cli.load(str(cli.DEFAULT))
     with _naming(path):
         family = (
             convert.LAYOUTS[choices.layout] if choices.layout else convert.detect(weights.tensors)

@@ -114,7 +114,7 @@ def write_weights(source: Path, target: Path, choices: Choices, at: str) -> dict
     config.batch_size, config.accumulation, config.conv_backend = 1, 1, "xla"
     run = plan.make(config, jax.devices()[:1], dataset)
     state = checkpoint.read(source, step.state_shapes(run.recipe, run.image_shape), at)
-    defaults = cli.load(str(published.DEFAULTS)).model
+    defaults = cli.load(str(cli.DEFAULT)).model
     known = versions.read(source).get(versions.CONVERTED, {}).get("layout")
     family, tensors = _in_layout(choices, known, state, run, defaults)
     preprocessing = {

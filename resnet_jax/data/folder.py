@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from resnet_jax.data import cache, spec
 from resnet_jax.data.listing import TEST, TRAIN, Listing, scan, shown, unlike
-from resnet_jax.data.picture import picture
+from resnet_jax.data.picture import problem
 from resnet_jax.data.spec import Dataset
 from resnet_jax.errors import ConfigError, DataError
 
@@ -136,7 +136,7 @@ def _arrays(listing: Listing, size: int) -> cache.Arrays:
     images, labels = cache.fetch(f"{spec.FOLDER}-{key}", shape, lambda: _decode(listing, size))
     for number in np.flatnonzero(labels == _BROKEN_LABEL):
         file = listing.files[number]
-        if _problem(listing.root / file.name, size, images[number]) is None:
+        if problem(listing.root / file.name, size, images[number]) is None:
             labels[number] = file.label
     return images, labels
 
@@ -148,7 +148,7 @@ def _decode(listing: Listing, size: int) -> cache.Arrays:
 
     def one(number: int) -> None:
         file = listing.files[number]
-        if _problem(listing.root / file.name, size, images[number]) is None:
+        if problem(listing.root / file.name, size, images[number]) is None:
             labels[number] = file.label
 
     numbers = range(len(listing.files))
@@ -158,20 +158,6 @@ def _decode(listing: Listing, size: int) -> cache.Arrays:
         for _ in tqdm.tqdm(done, title, len(numbers), unit=" images", leave=False, disable=None):
             pass
     return images, labels
-
-
-def _problem(path: Path, size: int, into: np.ndarray | None = None) -> str | None:
-    """Decodes an image into uint8 [size, size, 3]; returns why that is not possible."""
-    try:
-        image = picture(path, size)
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow raises what its decoders raise
-        words = (str(error) or type(error).__name__).splitlines()[0]
-        return "no image" if words.startswith("cannot identify") else words
-    if into is not None:
-        into[:] = image
-    return None
 
 
 def _left_out(listing: Listing, labels: np.ndarray, choices: Choices) -> tuple[str, ...]:
@@ -194,7 +180,7 @@ def _left_out(listing: Listing, labels: np.ndarray, choices: Choices) -> tuple[s
 
 
 def _named(root: Path, names: list[str], size: int) -> tuple[str, ...]:
-    return tuple(f"{shown(name)} ({_problem(root / name, size)})" for name in names)
+    return tuple(f"{shown(name)} ({problem(root / name, size)})" for name in names)
 
 
 def _notes(listing: Listing, left_out: tuple[str, ...]) -> tuple[str, ...]:

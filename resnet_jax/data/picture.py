@@ -6,6 +6,29 @@ from typing import Any
 import numpy as np
 
 
+def problem(path: Path, size: int, into: np.ndarray | None = None) -> str | None:
+    """Decodes an image as `picture` does, and says in words why that is not possible.
+
+    Args:
+        path: of the image.
+        size: pixels.
+        into: uint8 [size, size, 3], or of one channel, which the luminance then fills.
+
+    Returns:
+        None if it is possible.
+    """
+    try:
+        image = picture(path, size)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow raises what its decoders raise
+        words = (str(error) or type(error).__name__).splitlines()[0]
+        return "no image" if words.startswith("cannot identify") else words
+    if into is not None:
+        into[:] = grey(image) if into.shape[-1] == 1 else image
+    return None
+
+
 def picture(path: Path, size: int) -> np.ndarray:
     """An image as uint8 [size, size, 3]: the largest square in its middle, resized (bicubic).
 
@@ -29,3 +52,10 @@ def picture(path: Path, size: int) -> np.ndarray:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("RGB")
     return np.asarray(ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC))
+
+
+def grey(pixels: np.ndarray) -> np.ndarray:
+    """The luminance of RGB, uint8 [H, W, 1] of [H, W, 3] (ITU-R BT.601, as Pillow weighs the channels)."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]

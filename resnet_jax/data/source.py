@@ -222,7 +222,10 @@ class _Directory:
             command = f"Delete that directory and run {command}"
         else:
             command = f"Run {command} (or add --config.data.prepare=true)"
-        return DataError(f"{text}{command}; if the data is elsewhere, --config.data.dir=DIR.")
+        return DataError(
+            f"{text}{command}; if the data is elsewhere, --config.data.dir=DIR, "
+            "or TFDS_DATA_DIR=DIR for any command."
+        )
 
 
 def _decode(directory: _Directory, split: str) -> cache.Arrays:

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
+from resnet_jax.models.combines import is_plain_sum
 from resnet_jax.models.resnet import ResNet
 from resnet_jax.models.unit import UnitSpec
 from resnet_jax.tokens import Token
@@ -29,9 +30,12 @@ def bare(model: ResNet) -> ResNet:
         )
 
     def plain_unit(unit: UnitSpec) -> UnitSpec:
-        shortcut = Token("identity", ()) if unit.shortcut.name == "drop" else unit.shortcut
-        branch, after = plain(unit.branch), plain(unit.after)
-        return dataclasses.replace(unit, branch=branch, after=after, shortcut=shortcut)
+        parts = {"branch": plain(unit.branch), "after": plain(unit.after)}
+        if unit.shortcut.name == "drop":
+            parts["shortcut"] = Token("identity", ())
+        if is_plain_sum(unit.combine):  # however it is written
+            parts["combine"] = Token("add", (1.0, 1.0))
+        return dataclasses.replace(unit, **parts)
 
     return model.clone(
         options=options,

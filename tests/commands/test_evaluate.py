@@ -2,11 +2,9 @@ import argparse
 import json
 import shutil
 
-import jax
 import pytest
 
-from configs import digits_quickstart
-from resnet_jax import atomic, train, writer
+from resnet_jax import atomic, writer
 from resnet_jax import workdir as files
 from resnet_jax.commands import evaluate as command
 from resnet_jax.errors import ConfigError, DataError, NonFiniteError, WorkdirError
@@ -17,27 +15,6 @@ def run(*arguments) -> int:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     return command.run(parser.parse_args([str(argument) for argument in arguments]))
-
-
-def contents(folder) -> dict:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """The workdir of a finished run on one device, of a batch that eight devices do not divide."""
-    config = digits_quickstart.get_config()
-    config.num_steps = 6
-    config.batch_size = 15
-    config.eval_batch_size = 100
-    config.ema_decay = 0.5
-    config.data.validation = 37
-    config.eval_every = 4
-    config.checkpoint.every = 3
-    config.model.stage_widths = (4, 8, 8)
-    workdir = tmp_path_factory.mktemp("runs") / "run"
-    train.train_and_evaluate(config, workdir, jax.devices()[:1])
-    return workdir
 
 
 @pytest.fixture
@@ -130,7 +107,7 @@ def test_the_best_step_by_validation_and_a_step_by_number_can_be_named(trained):
     assert command.evaluate(trained, step="6")["step"] == saved[-1] == 6
 
 
-def test_evaluating_changes_nothing_in_the_workdir(trained):
+def test_evaluating_changes_nothing_in_the_workdir(trained, contents):
     before = contents(trained)
     command.evaluate(trained)
     with pytest.raises(WorkdirError):

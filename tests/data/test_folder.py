@@ -1,5 +1,6 @@
 """A folder of images as a data set: what is read, what is left out, and what is refused."""
 
+import argparse
 import json
 import os
 import shutil
@@ -12,8 +13,8 @@ from PIL import Image
 from resnet_jax import config as configs
 from resnet_jax import train, versions
 from resnet_jax import workdir as files
-from resnet_jax.commands import evaluate
-from resnet_jax.data import cache, folder, source, spec
+from resnet_jax.commands import evaluate, predict
+from resnet_jax.data import cache, folder, picture, source, spec
 from resnet_jax.data.listing import scan
 from resnet_jax.errors import ConfigError, DataError
 
@@ -113,8 +114,8 @@ def test_a_class_of_two_images_has_one_in_each_split(images):
 
 def test_images_are_decoded_once_and_again_when_a_file_changes(config, images, monkeypatch):
     decoded = []
-    original = folder.picture
-    monkeypatch.setattr(folder, "picture", lambda *a: decoded.append(a) or original(*a))
+    original = picture.picture
+    monkeypatch.setattr(picture, "picture", lambda *a: decoded.append(a) or original(*a))
     spec.of(config.data)
     assert len(decoded) == 30
     folder.described.cache_clear()
@@ -132,7 +133,7 @@ def test_an_image_that_could_not_be_read_for_a_moment_is_tried_again(config, mon
         raise OSError("Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(folder, "picture", failing)
+        patch.setattr(picture, "picture", failing)
         assert "30 of 30 images" in refusal(config)
     assert sum(spec.of(config.data).splits.values()) == 30
 
@@ -234,6 +235,10 @@ class TestRun:
         images.rename(tmp_path / "moved")
         with pytest.raises(DataError, match="is no directory"):
             evaluate.evaluate(tmp_path / "run")
+        arguments = argparse.ArgumentParser()
+        predict.add_arguments(arguments)
+        mine = [tmp_path / "run", tmp_path / "moved" / "train" / "bee", "--out", tmp_path / "x.png"]
+        assert predict.run(arguments.parse_args(list(map(str, mine)))) == 0  # needs no folder
         again = evaluate.evaluate(tmp_path / "run", data_dir=str(tmp_path / "moved"))
         assert again == found
         # Other test images of the same classes, and other training images, change no statistics.

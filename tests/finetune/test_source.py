@@ -156,6 +156,7 @@ def test_a_new_head_is_no_other_network_and_another_one_is():
         {"weight_standardization": "none"},
         {"shortcut": "drop(0.1)"},
         {"zero_init": True, "remat": True},
+        {"combine": "add(1, 1)"},
     ],
     ids=str,
 )

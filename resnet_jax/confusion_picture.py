@@ -1,0 +1,60 @@
+"""A confusion matrix as a picture."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resnet_jax import figure as pictures
+from resnet_jax.confusion import Confusion
+
+MOST_NUMBERS, MOST_NAMES = 25, 100
+"""Classes up to which there is room for counts, and for names."""
+
+
+def draw(confusion: Confusion, title: str, out: Path) -> None:
+    """Draws a row for each class, whose cells are shares of its images, with their counts.
+
+    Args:
+        confusion: classes without images and predictions are left out.
+        title: above the picture.
+        out: picture to write.
+
+    Raises:
+        ConfigError: `out` is no png, svg or pdf.
+        WorkdirError: `out` cannot be written.
+    """
+    pictures.check(out)
+    used = np.flatnonzero(confusion.counts.sum(0) + confusion.counts.sum(1))
+    counts = confusion.counts[np.ix_(used, used)]
+    pictures.save(_figure(counts, [confusion.classes[label] for label in used], title), out)
+
+
+def _figure(counts: np.ndarray, names: list[str], title: str) -> Any:
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
+
+    classes = len(names)
+    # Room for each class's name or number, from as little as a picture needs up to a sheet of paper.
+    side = min(4 + 0.45 * classes, 18)
+    figure = Figure(figsize=(side + 1.2, side), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    # On a linear scale what is confused would be white beside the diagonal.
+    norm = PowerNorm(0.5, vmin=0, vmax=1)
+    image = axes.imshow(shares, cmap="Blues", norm=norm)
+    axes.set(xlabel="taken for", ylabel="class", title=title)
+    if classes <= MOST_NAMES:
+        size = 10 if classes <= MOST_NUMBERS else 10 * MOST_NUMBERS / classes
+        axes.set_xticks(range(classes), names, rotation=90 if classes > 6 else 0, fontsize=size)
+        axes.set_yticks(range(classes), names, fontsize=size)
+    if classes <= MOST_NUMBERS:
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                color = "white" if norm(shares[row, column]) > 0.6 else "black"
+                axes.text(
+                    column, row, f"{count:,}", ha="center", va="center", color=color, fontsize=8
+                )
+    bar = figure.colorbar(image, ax=axes, shrink=0.7, label="share of the class's images")
+    bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    return figure

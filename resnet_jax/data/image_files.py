@@ -1,0 +1,65 @@
+"""Image files that a user names, as the pixels that a network was trained on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from resnet_jax.data.listing import SUFFIXES, shown
+from resnet_jax.data.picture import problem
+from resnet_jax.errors import DataError
+
+_NAMED = 5
+
+
+def find(names: Sequence[Path]) -> list[Path]:
+    """The files that are named, and those with an image's suffix below directories, sorted.
+
+    Raises:
+        DataError: one does not exist, or a directory has no images.
+    """
+    files = []
+    for name in names:
+        if name.is_dir():
+            below = sorted(
+                p for p in name.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()
+            )
+            if not below:
+                raise DataError(f"{name} has no images; expected {', '.join(SUFFIXES)}")
+            files += below
+        elif name.exists():
+            files.append(name)
+        else:
+            raise DataError(f"no image {shown(str(name))}; name a file or a directory")
+    return files
+
+
+def read(files: Sequence[Path], image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Images as uint8 [N, H, W, C]: the largest square in the middle of each, resized.
+
+    Args:
+        files: of any format that Pillow reads.
+        image_shape: (height, width, channels) of the images that the network was trained on.
+
+    Raises:
+        DataError: some cannot be read, which it names; or the network's images are no squares.
+    """
+    height, width, _ = image_shape
+    if height != width:
+        raise DataError(
+            f"the network was trained on images of {height}x{width} pixels, which image files cannot "
+            "become: they are cut to squares"
+        )
+    images = np.zeros((len(files), *image_shape), np.uint8)
+    broken = [
+        f"{shown(str(file))} ({reason})"
+        for file, image in zip(files, images, strict=True)
+        if (reason := problem(file, height, image)) is not None
+    ]
+    if broken:
+        more = f" and {len(broken) - _NAMED:,} more" if len(broken) > _NAMED else ""
+        raise DataError(
+            f"{len(broken):,} of {len(files):,} images cannot be read: "
+            f"{'; '.join(broken[:_NAMED])}{more};\nleave them out, or mend them"
+        )
+    return images
