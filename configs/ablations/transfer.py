@@ -21,8 +21,10 @@ augmentation; not of the pre-trained network, which is one and the same, and not
 `:cpu` is a ResNet-8 with 2 seeds, shorter throughout. `:tiny` is for tests: digits to digits, 8 steps.
 
 Expected: the fewer the labels, the more the weights are worth; a probe costs least and stays behind with
-all labels (as in Kornblith et al. 2019, arXiv 1805.08974, for networks of ImageNet). Time: about 1 1/2
-hours on 2 cores, 15 minutes for `:cpu`; the command prints its estimate, and goes on after any stop.
+all labels (as in Kornblith et al. 2019, arXiv 1805.08974, for networks of ImageNet). Measured: tuned, with
+1%, 10% and all labels, 59.23%, 74.42%, 82.70%; from scratch 39.98%, 71.34%, 84.33% (docs/transfer.md). Time:
+1 1/4 hours on 2 cores with --jobs 2, 15 minutes for `:cpu`; the command prints its estimate, and goes on
+after any stop.
 """
 
 from ml_collections import ConfigDict

@@ -60,7 +60,7 @@ class Job:
 
 
 def plan(sweep: Sweep, where: Path, runs: Sequence[tuple[Arm, int]], slots: int) -> list[Job]:
-    """One job an arm; the seeds of the last arms, which would not fill the slots, are parted.
+    """One job an arm; the seeds of the last arms, for which slots would wait, are parted.
 
     Args:
         sweep: valid.
@@ -73,8 +73,9 @@ def plan(sweep: Sweep, where: Path, runs: Sequence[tuple[Arm, int]], slots: int)
         seeds.setdefault(arm.name, []).append(seed)
     arms = {arm.name: arm for arm in sweep.arms}
     jobs = []
-    # A part compiles anew, but seconds: a slot that waits for the last arm loses whole runs.
-    last = len(seeds) % slots
+    # A part compiles anew, but seconds: a slot that waits for the last arm loses whole runs. Where the
+    # slots divide the arms it may wait too, since some arms take longer than others.
+    last = len(seeds) % slots or 1
     for number, (name, mine) in enumerate(seeds.items()):
         arm = arms[name]
         overrides = {field: directory.plain(value) for field, value in arm.overrides.items()}

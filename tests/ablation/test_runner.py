@@ -97,10 +97,11 @@ def test_the_seeds_of_an_arm_are_one_job_unless_slots_would_wait_for_it(jobs):
     assert [(j.arm, j.seeds) for j in jobs("a", "b")] == [("a", (0, 1, 2)), ("b", (0, 1, 2))]
     assert [(j.arm, j.seeds) for j in jobs("a", slots=2)] == [("a", (0,)), ("a", (1, 2))]
     assert [j.seeds for j in jobs("a", slots=9)] == [(0,), (1,), (2,)]
-    assert [j.arm for j in jobs("a", "b", slots=2)] == ["a", "b"]
+    assert [j.arm for j in jobs("a", "b", slots=2)] == ["a", "b", "b"]
     assert [j.arm for j in jobs("a", "b", "c", slots=2)] == ["a", "b", "c", "c"]
     assert [j.arm for j in jobs("a", "b", "c", slots=1)] == ["a", "b", "c"]
     assert [j.arm for j in jobs(*"abcde", slots=3)] == ["a", "b", "c", "d", "d", "e", "e"]
+    assert [j.arm for j in jobs(*"abcdef", slots=3)] == ["a", "b", "c", "d", "e", "f", "f", "f"]
 
 
 def test_a_job_survives_its_line_of_json(jobs):
