@@ -18,7 +18,7 @@ from resnet_jax.errors import ConfigError
 MAX_CELLS = 1000
 """Of a picture: more than anybody looks at."""
 
-_LEAST_SIDE, _GAP, _TITLE, _NAME = 72, 6, 18, 96
+_LEAST_SIDE, _GAP, _TITLE, _LINE, _NAME = 72, 6, 18, 12, 96
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,11 +91,17 @@ def draw(config: ConfigDict, images: int, epochs: int) -> Grid:
 
 def caption(grid: Grid, image: int, epoch: int) -> str:
     """The classes of a draw with their shares in percent, the greatest first: `cat 70, dog 30`."""
-    target = grid.targets[image, epoch]
-    mixed = [label for label in np.argsort(-target, kind="stable") if target[label] >= 0.005]
+    mixed = _mixed(grid, image, epoch)
     if len(mixed) == 1:
-        return grid.classes[mixed[0]]
-    return ", ".join(f"{grid.classes[label]} {100 * target[label]:.0f}" for label in mixed)
+        return mixed[0][0]
+    return ", ".join(f"{name} {percent}" for name, percent in mixed)
+
+
+def _mixed(grid: Grid, image: int, epoch: int) -> list[tuple[str, int]]:
+    """The classes of a draw with their shares in percent, the greatest first."""
+    target = grid.targets[image, epoch]
+    order = [label for label in np.argsort(-target, kind="stable") if target[label] >= 0.005]
+    return [(grid.classes[label], round(100 * float(target[label]))) for label in order]
 
 
 def png(grid: Grid) -> bytes:
@@ -106,7 +112,9 @@ def png(grid: Grid) -> bytes:
     height, width = grid.originals.shape[1:3]
     factor = max(1, -(-_LEAST_SIDE // min(height, width)))
     wide, tall = width * factor, height * factor
-    across, down = wide + _GAP, tall + _TITLE
+    cells = [(row, column) for row in range(images) for column in range(epochs)]
+    lines = max(len(_mixed(grid, *cell)) for cell in cells)
+    across, down = wide + _GAP, tall + _TITLE + (lines - 1) * _LINE
     size = (_NAME + across * (epochs + 1), _TITLE + down * images)
     canvas = Image.new("RGB", size, "white")
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(11)
@@ -128,8 +136,11 @@ def png(grid: Grid) -> bytes:
             cell = cell.convert("RGB").resize((wide, tall), Image.Resampling.NEAREST)
             left = _NAME + across * column
             canvas.paste(cell, (left, top))
-            if column and (words := caption(grid, row, column - 1)) != grid.names[row]:
-                text(left, top + tall + 1, words, across - 2)
+            mixed = _mixed(grid, row, column - 1) if column else []
+            # The share first: what is too long is cut at its end.
+            own = [name for name, _ in mixed] == [grid.names[row]]
+            for line, (name, percent) in enumerate([] if own else mixed):
+                text(left, top + tall + 1 + line * _LINE, f"{percent} {name}", across - 2)
     buffer = io.BytesIO()
     canvas.save(buffer, "PNG")
     return buffer.getvalue()

@@ -260,7 +260,9 @@ def read(workdir: Path, like: TrainState, step: str) -> TrainState:
         chosen = number() if number else int(step)
         if chosen not in known:
             there = ", ".join(map(str, known)) or "none"
-            raise WorkdirError(f"{workdir} has no {step} checkpoint; the steps saved are: {there}")
+            raise WorkdirError(
+                f"{workdir} has no checkpoint of step {step}; the steps saved are: {there}"
+            )
         return checkpoints.restore(like, chosen)[0]
     finally:
         checkpoints.close()

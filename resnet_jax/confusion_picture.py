@@ -11,6 +11,8 @@ from resnet_jax.confusion import Confusion
 MOST_NUMBERS, MOST_NAMES = 25, 100
 """Classes up to which there is room for counts, and for names."""
 
+_LETTERS = 20
+
 
 def draw(confusion: Confusion, title: str, out: Path) -> None:
     """Draws a row for each class, whose cells are shares of its images, with their counts.
@@ -37,16 +39,21 @@ def _figure(counts: np.ndarray, names: list[str], title: str) -> Any:
     classes = len(names)
     # Room for each class's name or number, from as little as a picture needs up to a sheet of paper.
     side = min(4 + 0.45 * classes, 18)
-    figure = Figure(figsize=(side + 1.2, side), layout="constrained")
+    figure = Figure(figsize=(side + 1.6, side), layout="compressed")
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     # On a linear scale what is confused would be white beside the diagonal.
     norm = PowerNorm(0.5, vmin=0, vmax=1)
     image = axes.imshow(shares, cmap="Blues", norm=norm)
-    axes.set(xlabel="taken for", ylabel="class", title=title)
-    if classes <= MOST_NAMES:
+    axes.set(xlabel="taken for", ylabel="class", title=pictures.plain(title, int(9 * side)))
+    if classes > MOST_NAMES:
+        axes.set(xlabel="taken for, by number from 0", ylabel="class, by number from 0")
+    else:
         size = 10 if classes <= MOST_NUMBERS else 10 * MOST_NUMBERS / classes
-        axes.set_xticks(range(classes), names, rotation=90 if classes > 6 else 0, fontsize=size)
+        names = [pictures.plain(name, _LETTERS) for name in names]
+        longest = max(map(len, names))
+        upright = longest > 8 or (classes > 6 and longest > 3)
+        axes.set_xticks(range(classes), names, rotation=90 if upright else 0, fontsize=size)
         axes.set_yticks(range(classes), names, fontsize=size)
     if classes <= MOST_NUMBERS:
         for (row, column), count in np.ndenumerate(counts):

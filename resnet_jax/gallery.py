@@ -15,6 +15,9 @@ MOST = 200
 
 _COLUMNS = 8
 
+# Letters of a caption that fit below an image.
+_LETTERS = 24
+
 # Inches.
 _SIDE, _GAP, _LINE, _TITLE, _TITLE_WIDTH = 1.5, 0.1, 0.16, 0.4, 4.5
 
@@ -25,7 +28,7 @@ class Exhibit:
 
     Attributes:
         pixels: uint8 [H, W, C].
-        caption: a few short lines.
+        caption: a few lines, of which so much is drawn as fits below the image.
     """
 
     pixels: np.ndarray
@@ -53,6 +56,7 @@ def _figure(exhibits: Sequence[Exhibit], title: str) -> Any:
     across, down = _SIDE + _GAP, _SIDE + _GAP + lines * _LINE
     width, height = max(_GAP + columns * across, _TITLE_WIDTH), _TITLE + rows * down + _GAP
     figure = Figure(figsize=(width, height))
+    title = pictures.plain(title, max(30, int(12 * width)))
     figure.text(0.5, 1 - _TITLE / 2 / height, title, ha="center", va="center", fontsize=11)
     left = (width - columns * across + _GAP) / 2
     for number, exhibit in enumerate(exhibits):
@@ -63,6 +67,8 @@ def _figure(exhibits: Sequence[Exhibit], title: str) -> Any:
         pixels = exhibit.pixels[..., 0] if grey else exhibit.pixels
         colors = {"cmap": "gray", "vmin": 0, "vmax": 255} if grey else {}
         axes.imshow(pixels, interpolation="nearest", **colors)
-        axes.set(xticks=[], yticks=[], frame_on=False)
-        axes.set_xlabel(exhibit.caption, fontsize=8)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(linewidth=0.3, color="0.5")  # a white image would have no end
+        lines = [pictures.plain(line, _LETTERS) for line in exhibit.caption.splitlines()]
+        axes.set_xlabel("\n".join(lines), fontsize=8)
     return figure

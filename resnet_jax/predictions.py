@@ -67,8 +67,8 @@ def best(classes: tuple[str, ...], probabilities: np.ndarray, most: int) -> list
 
 
 def percent(probability: float) -> str:
-    """In percent, and never 0 or 100 where it only is near: `>99.9%`."""
-    if 0.9995 <= probability < 1:
+    """In percent; never 100, which is only as near as float32 has it: `>99.9%`."""
+    if probability >= 0.9995:
         return ">99.9%"
     return "<0.1%" if 0 < probability < 0.0005 else f"{probability:.1%}"
 

@@ -40,12 +40,37 @@ class Rebuilt:
 
         return mix.union(self.run.config, self.run.dataset).classes
 
+    @property
+    def views(self) -> str:
+        """What an evaluation averages over, as in the config; "" for the image alone."""
+        return self.run.recipe.batches.views.text
+
     def named(self, state: "TrainState") -> str:
         """The workdir, the step of its weights, and the views, for people."""
-        views = self.run.recipe.batches.views.text
-        return f"{self.workdir} at step {int(state.step):,}" + (
-            f", views '{views}'" if views else ""
-        )
+        views = f", views '{self.views}'" if self.views else ""
+        return f"{self.workdir} at step {int(state.step):,}{views}"
+
+    def titled(self, state: "TrainState", split: str | None = None) -> str:
+        """The same with the name of the workdir alone, for pictures."""
+        text = self.named(state).replace(str(self.workdir), self.workdir.absolute().name, 1)
+        return text if split is None else f"{text}, {split}"
+
+    def names(self, split: str) -> list[str] | None:
+        """The file of each image of a split; None for a data set that is no folder."""
+        import numpy as np
+
+        from resnet_jax.data import pipeline
+        from resnet_jax.data.source import Examples
+
+        files = self._dataset.names
+        if files is None:
+            return None
+        if split not in self._parts:
+            return files(split)
+        found = files("train")
+        numbers = np.arange(len(found), dtype=np.int32)
+        halves = pipeline.hold_out(Examples(numbers, numbers), self.run.config.data.validation)
+        return [found[number] for number in halves[self._parts[split]].labels]
 
     def check(self, split: str | None) -> str:
         """Checks that the run has such images and that they are there.

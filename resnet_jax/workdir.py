@@ -74,8 +74,9 @@ def parsed_config(workdir: Path) -> ConfigDict:
     try:
         return earlier.completed_config(config.from_json(path.read_text()))
     except (FileNotFoundError, NotADirectoryError):
+        what = "it is no workdir of a run" if workdir.is_dir() else "there is no such directory"
         raise WorkdirError(
-            f"{workdir} has no {CONFIG}: it is no workdir of a run; "
+            f"{workdir} has no {CONFIG}: {what}; "
             "name the directory that main.py printed as 'workdir'"
         ) from None
     except (OSError, ValueError) as error:

@@ -48,16 +48,16 @@ def test_a_line_of_the_table_has_the_numbers_of_a_class(confusion):
     title, *lines = confusion_table.lines(confusion)
     assert " ".join(title.split()) == "class images recall precision F1 most often taken for"
     assert [line.split() for line in lines] == [
-        ["cat", "4", "50.0%", "66.7%", "0.571", "dog", "1,", "frog", "1"],
-        ["dog", "3", "66.7%", "33.3%", "0.444", "cat", "1"],
-        ["frog", "3", "0.0%", "0.0%", "0.000", "dog", "3"],
+        ["cat", "4", "50.0%", "66.7%", "0.571", "dog:", "1,", "frog:", "1"],
+        ["dog", "3", "66.7%", "33.3%", "0.444", "cat:", "1"],
+        ["frog", "3", "0.0%", "0.0%", "0.000", "dog:", "3"],
     ]
     assert {line.index("%") for line in lines} == {lines[0].index("%")}
 
 
 def test_what_nothing_is_taken_for_has_no_precision():
     lines = confusion_table.lines(Confusion.of(np.array([0, 1]), np.array([0, 0]), ("cat", "dog")))
-    assert lines[2].split() == ["dog", "1", "0.0%", "-", "0.000", "cat", "1"]
+    assert lines[2].split() == ["dog", "1", "0.0%", "-", "0.000", "cat:", "1"]
 
 
 def test_of_many_classes_those_that_are_recognised_least_are_shown():

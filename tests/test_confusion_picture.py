@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from resnet_jax import confusion_picture
 from resnet_jax.confusion import Confusion
@@ -43,5 +44,18 @@ def test_another_kind_of_file_and_another_place_are_refused(tmp_path):
     confusion = Confusion.of(np.array([0, 1]), np.array([0, 1]), ("cat", "dog"))
     with pytest.raises(ConfigError, match=r"\.png, \.svg, \.pdf"):
         confusion_picture.draw(confusion, "a run", tmp_path / "x.bmp")
+    (tmp_path / "file").write_text("x")
     with pytest.raises(WorkdirError, match="another --out"):
-        confusion_picture.draw(confusion, "a run", tmp_path / "nothing" / "x.png")
+        confusion_picture.draw(confusion, "a run", tmp_path / "file" / "x.png")
+    confusion_picture.draw(confusion, "a run", tmp_path / "new" / "x.png")
+    assert (tmp_path / "new" / "x.png").exists()
+
+
+@pytest.mark.parametrize("name", [r"a$\frac$b", "new\nline", "b\udcff", "花", "long " * 20])
+def test_any_name_can_be_drawn(name, tmp_path, recwarn):
+    confusion = Confusion.of(np.array([0, 1]), np.array([0, 1]), (name, "dog"))
+    confusion_picture.draw(confusion, f"{name}: 50%", tmp_path / "x.png")
+    pixels = np.asarray(Image.open(tmp_path / "x.png").convert("L"))
+    assert (pixels[[0, -1]] == 255).all(), "something is cut off above or below"
+    assert (pixels[:, [0, -1]] == 255).all(), "something is cut off at a side"
+    assert [str(w.message) for w in recwarn] == []

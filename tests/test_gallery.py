@@ -30,3 +30,12 @@ def test_captions_lie_within_the_picture(count, tmp_path):
     pixels = np.asarray(Image.open(path).convert("L"))
     assert pixels.min() < 100
     assert (pixels[[0, -1]] == 255).all(), "something is cut off above or below"
+
+
+@pytest.mark.parametrize("name", [r"a$\frac$b", "b\udcff", "花", "long " * 20])
+def test_any_name_can_be_drawn_and_stays_below_its_image(name, tmp_path, recwarn):
+    path = tmp_path / "x.png"
+    gallery.draw([Exhibit(np.full((8, 8, 3), 255, np.uint8), name)] * 3, name, path)
+    pixels = np.asarray(Image.open(path).convert("L"))
+    assert (pixels[:, [0, -1]] == 255).all(), "something is cut off at a side"
+    assert [str(w.message) for w in recwarn] == []

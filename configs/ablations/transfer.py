@@ -66,7 +66,9 @@ def get_sweep(argument: str | None = None) -> Sweep:
     arms = tuple(arm for share, count in steps.items() for arm in _arms(share, count))
     return Sweep(
         name="transfer",
-        question="What are weights from Tiny ImageNet worth for CIFAR-10, and what do they cost to use?",
+        question="Does a sweep of fine-tuning run (8 steps on digits)?"
+        if argument == "tiny"
+        else "What are weights from Tiny ImageNet worth for CIFAR-10, and what do they cost to use?",
         base=base,
         arms=arms[:2] if argument == "tiny" else arms,
         seeds=(0, 1) if small else (0, 1, 2),

@@ -74,9 +74,11 @@ def _resample_images(
     for _ in range(RESAMPLES // _CHUNK):  # in pieces: all draws at once would take 80 MB
         draws = random.integers(0, images, (_CHUNK, images))
         counts = np.stack([np.bincount(draw, minlength=images) for draw in draws])
-        weights = counts.astype(np.float32) / images
+        # Whole numbers below 2^24, which float32 adds without rounding: the same bits whatever the order
+        # in which a machine, with so many cores, adds them.
+        whole = counts.astype(np.float32)
         for arm, numbers in as_numbers.items():
-            chunks[arm].append(weights @ numbers)
+            chunks[arm].append((whole @ numbers).astype(np.float64) / images)
     return {arm: np.concatenate(parts) for arm, parts in chunks.items()}
 
 

@@ -43,10 +43,10 @@ def run(args: argparse.Namespace) -> int:
     predicted = predictions.compute(network, state, examples).argmax(1)
     confusion = Confusion.of(examples.labels, predicted, network.classes)
     accuracy = f"{confusion.right / confusion.examples:.2%}"
-    title = f"{args.workdir.absolute().name} at step {int(state.step):,}, {split}: {accuracy}"
-    confusion_picture.draw(confusion, title, out)
+    confusion_picture.draw(confusion, f"{network.titled(state, split)}: {accuracy}", out)
     if args.json:
-        print(json.dumps(_answer(confusion, split, int(state.step), out)))
+        about = {"split": split, "step": int(state.step), "eval_augment": network.views}
+        print(json.dumps(_answer(confusion) | about | {"picture": str(out)}))
         return 0
     print(
         f"{network.named(state)}, {split}: accuracy {accuracy} "
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _answer(confusion, split: str, step: int, out: Path) -> dict:
+def _answer(confusion) -> dict:
     """All numbers; a share that does not exist is null."""
 
     def shares(values) -> list[float | None]:
@@ -66,12 +66,9 @@ def _answer(confusion, split: str, step: int, out: Path) -> dict:
     return {
         "accuracy": confusion.right / confusion.examples,
         "examples": confusion.examples,
-        "split": split,
-        "step": step,
         "classes": list(confusion.classes),
         "counts": confusion.counts.tolist(),
         "recall": shares(confusion.recall),
         "precision": shares(confusion.precision),
         "f1": shares(confusion.f1),
-        "picture": str(out),
     }

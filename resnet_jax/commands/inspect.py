@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="of a run, or PyTorch's weights",
     )
-    parser.add_argument("--step", default="latest", help="of a workdir; latest, best or a number")
+    parser.add_argument("--step", help="of a workdir: latest (default), best or a number")
     parser.add_argument(
         "--config", metavar="FILE[:ARG=VALUE,...]", help="a config; default: configs/default.py"
     )
@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             "a workdir or file has its own config; leave --config and --set out, or it"
         )
+    if args.step and (args.source is None or args.source.is_file()):
+        raise ConfigError(f"--step {args.step} is of a workdir; name one, or leave it out")
     plan, variables = _of_config(args) if args.source is None else _of_source(args)
     found = overview.of(plan.recipe.model, plan.image_shape)
     arrays = overview.arrays(variables, args.match) if args.arrays or args.match else None
@@ -107,7 +109,7 @@ def _of_source(args: argparse.Namespace) -> "tuple[Plan, dict[str, Any]]":
         read = published.read(args.source, published.Choices())
         return read.plan, read.variables
     network = rebuilt.rebuild(args.source, plugins=args.plugins, unit=args.unit)
-    return network.run, network.state(args.step).evaluated()
+    return network.run, network.state(args.step or "latest").evaluated()
 
 
 def _lines(found: "Overview") -> list[str]:

@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 from resnet_jax import rebuilt
+from resnet_jax.data.listing import shown as printable
 from resnet_jax.errors import ConfigError
 
 _LISTED = 10
@@ -47,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
     figure.check(out)
     if not 1 <= args.count <= gallery.MOST:
         raise ConfigError(f"--count {args.count}: expected a whole number from 1 to {gallery.MOST}")
+    if args.of is not None and args.of == args.taken_for:
+        raise ConfigError(f"--of {args.of} --as {args.of}: that is no mistake; name two classes")
     network = rebuilt.of_arguments(args)
     label = mistakes.label_of(network.classes, args.of, "--of")
     predicted = mistakes.label_of(network.classes, args.taken_for, "--as")
@@ -54,24 +57,28 @@ def run(args: argparse.Namespace) -> int:
     state, examples = network.state(args.step), network.examples(split)
     probabilities = predictions.compute(network, state, examples)
     found = mistakes.find(probabilities, examples.labels, label, predicted)
-    shown = found[: args.count]
+    shown, names = found[: args.count], network.names(split)
     if shown:
         exhibits = [_exhibit(network.classes, each, examples.images[each.image]) for each in shown]
-        title = f"{args.workdir.absolute().name} at step {int(state.step):,}, {split}"
-        gallery.draw(exhibits, f"{title}: {_how_many(shown, found)}{_asked(args, '')}", out)
-    if args.json:
-        _print_json(network.classes, shown, len(found), split, int(state.step), out)
-        return 0
-    print(
-        f"{network.named(state)}, {split}: {len(found):,} of {len(examples):,} images{_asked(args)}"
-    )
-    for each in shown[:_LISTED]:
-        print(
-            f"  image {each.image:>6,}: {network.classes[each.label]}, taken for "
-            f"{network.classes[each.predicted]} with {predictions.percent(each.probability)}"
+        asked = _asked(args, "")
+        gallery.draw(
+            exhibits, f"{network.titled(state, split)}: {_how_many(shown, found)}{asked}", out
         )
-    if shown:
-        print(f"picture   {out}: {_how_many(shown, found)}")
+    if args.json:
+        about = {"count": len(found), "split": split, "step": int(state.step)}
+        about |= {"eval_augment": network.views, "picture": str(out) if shown else None}
+        print(json.dumps({"mistakes": _rows(network.classes, shown, names)} | about))
+        return 0
+    asked = _asked(args, " taken for another class")
+    print(f"{network.named(state)}, {split}: {len(found):,} of {len(examples):,} images{asked}")
+    for each in shown[:_LISTED]:
+        file = "" if names is None else f" ({printable(names[each.image])})"
+        print(
+            f"  image {each.image:>6,}{file}: {printable(network.classes[each.label])}, taken for "
+            f"{printable(network.classes[each.predicted])} "
+            f"({predictions.percent(each.probability)})"
+        )
+    print(f"picture   {out}: {_how_many(shown, found)}" if shown else "no picture")
     return 0
 
 
@@ -80,8 +87,8 @@ def _exhibit(classes, mistake, pixels):
     from resnet_jax.predictions import percent
 
     caption = (
-        f"{classes[mistake.predicted]} {percent(mistake.probability)}\n"
-        f"is {classes[mistake.label]} {percent(mistake.own)}\nimage {mistake.image}"
+        f"{classes[mistake.predicted]}: {percent(mistake.probability)}\n"
+        f"is {classes[mistake.label]}: {percent(mistake.own)}\nimage {mistake.image}"
     )
     return Exhibit(pixels, caption)
 
@@ -98,15 +105,11 @@ def _asked(args: argparse.Namespace, otherwise: str) -> str:
     return f"{own} taken for {args.taken_for}" if args.taken_for else f"{own}{otherwise}"
 
 
-def _print_json(classes, shown: list, count: int, split: str, step: int, out: Path) -> None:
-    rows = [
+def _rows(classes, shown: list, names: list[str] | None) -> list[dict]:
+    """The mistakes with the names of their classes and, of a folder, files."""
+    return [
         dataclasses.asdict(each)
         | {"label": classes[each.label], "predicted": classes[each.predicted]}
+        | ({} if names is None else {"file": printable(names[each.image])})
         for each in shown
     ]
-    picture = str(out) if shown else None
-    print(
-        json.dumps(
-            {"mistakes": rows, "count": count, "split": split, "step": step, "picture": picture}
-        )
-    )

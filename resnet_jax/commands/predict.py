@@ -13,9 +13,8 @@ import json
 from pathlib import Path
 
 from resnet_jax import rebuilt
+from resnet_jax.data.listing import shown
 from resnet_jax.errors import ConfigError
-
-_WIDTH = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,45 +64,46 @@ def _files(args: argparse.Namespace) -> int:
     out = args.out or args.workdir / "predictions.png"
     figure.check(out)
     network = rebuilt.of_arguments(args)
-    files = image_files.find(args.images)
+    files, others = image_files.find(args.images)
     images = image_files.read(files, network.run.dataset.image_shape)
     state = network.state(args.step)
     examples = Examples(images, np.zeros(len(files), np.int32))
     probabilities = predictions.compute(network, state, examples)
-    names = [str(file) for file in files]
+    names = [shown(str(file)) for file in files]
     if args.csv:
         predictions.write_csv(args.csv, names, network.classes, probabilities)
     guesses = [predictions.best(network.classes, row, args.top) for row in probabilities]
     exhibits = [
-        gallery.Exhibit(pixels, "\n".join([_short(file.name), *_phrases(guess)]))
+        gallery.Exhibit(pixels, "\n".join([file.name, *_phrases(guess)]))
         for file, pixels, guess in zip(files, images, guesses, strict=True)
     ]
-    title = f"{args.workdir.absolute().name} at step {int(state.step):,}"
-    gallery.draw(exhibits[: gallery.MOST], title, out)
+    gallery.draw(exhibits[: gallery.MOST], network.titled(state), out)
     if args.json:
         found = [
             {"image": name, "predictions": [{"class": c, "probability": p} for c, p in guess]}
             for name, guess in zip(names, guesses, strict=True)
         ]
-        print(json.dumps({"images": found, "step": int(state.step), "picture": str(out)}))
+        about = {"step": int(state.step), "eval_augment": network.views, "picture": str(out)}
+        print(json.dumps({"images": found, "not_read": others} | about))
         return 0
     width = max(map(len, names))
     for name, guess in zip(names, guesses, strict=True):
         print(f"{name:<{width}}  {', '.join(_phrases(guess))}")
+    if others:
+        print(f"note      no image's name, and not read: {', '.join(others[:5])}{_more(others)}")
     limit = f" (the first {gallery.MOST})" if len(files) > gallery.MOST else ""
     print(f"picture   {out}{limit}")
     return 0
 
 
-def _short(name: str) -> str:
-    """A file's name in the width of a picture."""
-    return name if len(name) <= _WIDTH else f"{name[: _WIDTH - 3]}..."
+def _more(others: list[str]) -> str:
+    return f" and {len(others) - 5:,} more" if len(others) > 5 else ""
 
 
 def _phrases(guess: list[tuple[str, float]]) -> list[str]:
     from resnet_jax.predictions import percent
 
-    return [f"{name} {percent(probability)}" for name, probability in guess]
+    return [f"{shown(name)}: {percent(probability)}" for name, probability in guess]
 
 
 def _split(args: argparse.Namespace) -> int:
@@ -119,14 +119,16 @@ def _split(args: argparse.Namespace) -> int:
     split = network.check(args.split)
     state, examples = network.state(args.step), network.examples(split)
     probabilities = predictions.compute(network, state, examples)
-    numbers = list(range(len(examples)))
-    predictions.write_csv(args.csv, numbers, network.classes, probabilities, examples.labels)
+    files = network.names(split)
+    images = range(len(examples)) if files is None else [shown(file) for file in files]
+    predictions.write_csv(args.csv, images, network.classes, probabilities, examples.labels)
     right = int((probabilities.argmax(1) == examples.labels).sum())
     answer = {
         "images": len(examples),
         "right": right,
         "step": int(state.step),
         "csv": str(args.csv),
+        "eval_augment": network.views,
     }
     if args.json:
         print(json.dumps(answer | {"split": split}))

@@ -113,7 +113,8 @@ def described(listing: Listing, choices: Choices) -> Dataset:
         splits=counts,
         load=functools.partial(_load, listing, size),
         left_out=left_out,
-        notes=_notes(listing, left_out),
+        notes=_notes(listing, left_out, labels[splits == TEST]),
+        names=functools.partial(_names, listing, size),
     )
 
 
@@ -122,6 +123,16 @@ def _load(listing: Listing, size: int, split: str) -> cache.Arrays:
     images, labels = _arrays(listing, size)
     chosen = np.asarray([file.split == split for file in listing.files]) & (labels >= 0)
     return images[chosen], labels[chosen]
+
+
+def _names(listing: Listing, size: int, split: str) -> list[str]:
+    """The files of one split, without what is broken."""
+    labels = _arrays(listing, size)[1]
+    return [
+        file.name
+        for file, label in zip(listing.files, labels, strict=True)
+        if file.split == split and label != _BROKEN_LABEL
+    ]
 
 
 def _arrays(listing: Listing, size: int) -> cache.Arrays:
@@ -183,7 +194,7 @@ def _named(root: Path, names: list[str], size: int) -> tuple[str, ...]:
     return tuple(f"{shown(name)} ({problem(root / name, size)})" for name in names)
 
 
-def _notes(listing: Listing, left_out: tuple[str, ...]) -> tuple[str, ...]:
+def _notes(listing: Listing, left_out: tuple[str, ...], test_labels: np.ndarray) -> tuple[str, ...]:
     """What a person should know, a line each."""
     others = tuple(map(shown, listing.others))
     notes = []
@@ -192,6 +203,10 @@ def _notes(listing: Listing, left_out: tuple[str, ...]) -> tuple[str, ...]:
         notes.append(f"{what}: {_first(left_out)}")
     if others:
         notes.append(f"no .png, .jpg or .jpeg and not read: {_first(others)}")
+    untested = set(range(len(listing.classes))) - set(test_labels.tolist())
+    if untested:
+        names = tuple(shown(listing.classes[label]) for label in sorted(untested))
+        notes.append(f"no image for testing of the class {_first(names)}")
     return tuple(notes)
 
 

@@ -12,26 +12,29 @@ from resnet_jax.errors import DataError
 _NAMED = 5
 
 
-def find(names: Sequence[Path]) -> list[Path]:
+def find(names: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """The files that are named, and those with an image's suffix below directories, sorted.
+
+    Returns:
+        the files, and the names of others below the directories.
 
     Raises:
         DataError: one does not exist, or a directory has no images.
     """
-    files = []
+    files, others = [], []
     for name in names:
         if name.is_dir():
-            below = sorted(
-                p for p in name.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()
-            )
+            everything = sorted(path for path in name.rglob("*") if path.is_file())
+            below = [path for path in everything if path.suffix.lower() in SUFFIXES]
             if not below:
                 raise DataError(f"{name} has no images; expected {', '.join(SUFFIXES)}")
             files += below
+            others += [shown(str(path)) for path in everything if path not in below]
         elif name.exists():
             files.append(name)
         else:
             raise DataError(f"no image {shown(str(name))}; name a file or a directory")
-    return files
+    return files, others
 
 
 def read(files: Sequence[Path], image_shape: tuple[int, int, int]) -> np.ndarray:

@@ -52,6 +52,7 @@ class Dataset:
         load: for embedded data sets, `split -> (uint8 [N, H, W, C], int32 [N])`.
         left_out: images that cannot be read, each with the reason.
         notes: what a person should know before a run, a line each.
+        names: of a folder, `split -> the file of each image`.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Dataset:
     load: Callable[[str], tuple[np.ndarray, np.ndarray]] | None = None
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    names: Callable[[str], list[str]] | None = None
 
     @property
     def num_classes(self) -> int:

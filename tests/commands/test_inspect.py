@@ -53,6 +53,7 @@ def test_a_config_needs_no_weights(capfd):
         (["WORKDIR", "--config", "configs/default.py"], ConfigError, "its own config"),
         (["WORKDIR", "--match", "stem7"], ConfigError, "--match: 'stem7' matches no"),
         (["WORKDIR", "--step", "5"], WorkdirError, "the steps saved are"),
+        (["--step", "5"], ConfigError, "is of a workdir"),
         (["nothing"], WorkdirError, r"no config\.json"),
         (["--set", "model.depht=8"], ConfigError, "did you mean model.depth"),
     ],

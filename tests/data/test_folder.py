@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from resnet_jax import config as configs
-from resnet_jax import train, versions
+from resnet_jax import rebuilt, train, versions
 from resnet_jax import workdir as files
 from resnet_jax.commands import evaluate, predict
 from resnet_jax.data import cache, folder, picture, source, spec
@@ -191,6 +191,27 @@ def test_what_is_no_folder_of_classes_is_refused_with_what_is_expected(
     assert words in refusal(config)
 
 
+def test_a_class_without_an_image_for_testing_is_named(config, images):
+    for name in ("ant", "cow"):
+        write_image(images / "test" / name / "0.png", 0)
+    assert spec.of(config.data).notes == ("no image for testing of the class bee",)
+    write_image(images / "test" / "bee" / "0.png", 0)
+    assert spec.of(config.data).notes == ()
+
+
+def test_the_file_of_each_image_is_known_without_what_is_broken(config, images):
+    (images / "train" / "ant" / "broken.png").write_bytes(b"no image")
+    config.data.broken = 0.05
+    found = spec.of(config.data)
+    for split in ("train", "test"):
+        pixels, labels = found.load(split)
+        names = found.names(split)
+        assert len(names) == len(labels)
+        assert "train/ant/broken.png" not in names
+        assert [name.split("/")[1] for name in names] == [CLASSES[label] for label in labels]
+        np.testing.assert_array_equal(picture.picture(images / names[0], 8), pixels[0])
+
+
 def test_a_class_of_broken_images_alone_is_refused(config, images):
     for path in (images / "train" / "cow").iterdir():
         path.write_bytes(b"x")
@@ -239,6 +260,8 @@ class TestRun:
         predict.add_arguments(arguments)
         mine = [tmp_path / "run", tmp_path / "moved" / "train" / "bee", "--out", tmp_path / "x.png"]
         assert predict.run(arguments.parse_args(list(map(str, mine)))) == 0  # needs no folder
+        moved = rebuilt.rebuild(tmp_path / "run", str(tmp_path / "moved"))
+        assert len(moved.names("test")) == len(moved.examples("test"))
         again = evaluate.evaluate(tmp_path / "run", data_dir=str(tmp_path / "moved"))
         assert again == found
         # Other test images of the same classes, and other training images, change no statistics.

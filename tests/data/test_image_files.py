@@ -20,13 +20,14 @@ def images(tmp_path):
 
 
 def test_files_are_taken_as_named_and_directories_searched(images):
-    found = image_files.find([images / "b.png", images])
+    found, others = image_files.find([images / "b.png", images])
     assert [file.relative_to(images).as_posix() for file in found] == [
         "b.png",
         "a.JPG",
         "b.png",
         "below/c.jpeg",
     ]
+    assert others == [str(images / "notes.txt")]
 
 
 @pytest.mark.parametrize(("name", "words"), [("x.png", "no image"), ("empty", "has no images")])
@@ -54,7 +55,7 @@ def test_what_cannot_be_read_is_named_and_nothing_skipped(images):
     for number in range(7):
         (images / f"broken{number}.png").write_bytes(b"x")
     with pytest.raises(DataError) as caught:
-        image_files.read(image_files.find([images]), (16, 16, 3))
+        image_files.read(image_files.find([images])[0], (16, 16, 3))
     text = str(caught.value)
     assert "7 of 10 images" in text
     assert "broken0.png (no image)" in text
