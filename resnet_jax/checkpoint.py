@@ -211,6 +211,7 @@ def _clear_errors(
         yield
     except Exception as error:
         first_line = (str(error) or type(error).__name__).strip().splitlines()[0]
+        first_line = first_line.partition(" See full TensorStore")[0]  # an object's address follows
         reason = "no space left on device" if "space left" in str(error) else first_line[:200]
         if isinstance(error, AttributeError | LookupError | TypeError):  # Orbax stumbled over a gap
             reason = "files of it are missing or damaged"
@@ -260,9 +261,8 @@ def read(workdir: Path, like: TrainState, step: str) -> TrainState:
         chosen = number() if number else int(step)
         if chosen not in known:
             there = ", ".join(map(str, known)) or "none"
-            raise WorkdirError(
-                f"{workdir} has no checkpoint of step {step}; the steps saved are: {there}"
-            )
+            which = f"no {step} checkpoint" if number else f"no checkpoint of step {step}"
+            raise WorkdirError(f"{workdir} has {which}; the steps saved are: {there}")
         return checkpoints.restore(like, chosen)[0]
     finally:
         checkpoints.close()

@@ -52,5 +52,6 @@ def test_mistakes_are_named(tmp_path):
     write(tmp_path, 1)
     with pytest.raises(ConfigError, match=r"\.png, \.svg, \.pdf"):
         probe_figure.draw(tmp_path, tmp_path / "x.txt")
+    (tmp_path / "file").write_text("x")
     with pytest.raises(WorkdirError, match="cannot write"):
-        probe_figure.draw(tmp_path, tmp_path / "no" / "x.png")
+        probe_figure.draw(tmp_path, tmp_path / "file" / "x.png")

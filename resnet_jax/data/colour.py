@@ -98,24 +98,3 @@ def equalize(pixels: jax.Array) -> jax.Array:
     values = jnp.clip(pixels, 0, 255).astype(jnp.int32).reshape(batch, height * width, channels)
     found = jax.vmap(jax.vmap(channel, in_axes=1, out_axes=1))(values)
     return found.reshape(pixels.shape).astype(pixels.dtype)
-
-
-def equalize_some(pixels: jax.Array, chosen: jax.Array) -> jax.Array:
-    """Equalizes the images that are chosen, bool [B], and leaves the others as they are.
-
-    XLA's histogram on a CPU is a loop over pixels, which for a whole batch costs ten times what the
-    images cost that are chosen; on accelerators a loop over images would cost more.
-    """
-
-    def one(each: tuple[jax.Array, jax.Array]) -> jax.Array:
-        image, wanted = each
-        return jax.lax.cond(wanted, lambda x: equalize(x[None])[0], lambda x: x, image)
-
-    return jax.lax.platform_dependent(
-        pixels,
-        chosen,
-        cpu=lambda images, wanted: jax.lax.map(one, (images, wanted)),
-        default=lambda images, wanted: jnp.where(
-            wanted[:, None, None, None], equalize(images), images
-        ),
-    )

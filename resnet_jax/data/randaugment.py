@@ -2,8 +2,7 @@
 
 Each image draws its own operations, so that under `vmap` every operation would be computed for every
 image. Two things keep that cheap: the five that move pixels are one warp, whose map is drawn, and
-the rest are arithmetic on colours that XLA fuses into one pass, but for the histogram of `equalize`,
-which on a CPU is made for the images that drew it.
+the rest are arithmetic on colours that XLA fuses into one pass, but for the histogram of `equalize`.
 """
 
 import math
@@ -88,7 +87,7 @@ def operate(
     step = 2.0 ** round(_BITS * level)
     results = {
         "auto_contrast": colour.auto_contrast(pixels),
-        "equalize": colour.equalize_some(pixels, drawn("equalize")),
+        "equalize": colour.equalize(pixels),
         "solarize": jnp.where(pixels < threshold, pixels, 255 - pixels),
         "posterize": jnp.floor(pixels / step) * step,
     }

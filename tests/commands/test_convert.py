@@ -214,7 +214,7 @@ def test_mistakes_are_named_and_write_nothing(arguments, error, named, tmp_path)
         (["--to", "net.pth"], ConfigError, "NAME.safetensors"),
         (["--to", "net.safetensors", "--mean", "0,0,0", "--std", "1,1,1"], ConfigError, "--mean"),
         (["--to", "net.safetensors", "--layout", "torchvision"], ConfigError, "cannot express"),
-        (["--to", "net.safetensors", "--step", "7"], WorkdirError, "no 7 checkpoint"),
+        (["--to", "net.safetensors", "--step", "7"], WorkdirError, "no checkpoint of step 7"),
     ],
 )  # fmt: skip
 def test_mistakes_about_a_workdir_are_named_too(arguments, error, named, cifar, tmp_path):

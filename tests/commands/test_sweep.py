@@ -24,7 +24,19 @@ def start(*arguments, cwd: Path) -> subprocess.Popen:
     """The command in a process of its own."""
     words = [sys.executable, "-m", "resnet_jax", "sweep", *map(str, arguments)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(words, cwd=cwd, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True)
+
+    def heed_interrupts() -> None:  # also where the tests run in the background, without a terminal
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return subprocess.Popen(
+        words,
+        cwd=cwd,
+        env=ENVIRONMENT,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        preexec_fn=heed_interrupts,
+    )
 
 
 def run(*arguments, cwd: Path) -> tuple[int, str, str]:

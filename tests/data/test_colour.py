@@ -50,15 +50,6 @@ def test_an_operation_is_pillows_but_for_rounding(images, ours, pillow):
     np.testing.assert_array_equal(found, np.round(found))
 
 
-@pytest.mark.parametrize("chosen", [[], [0], [1, 4], list(range(6))], ids=str)
-def test_only_the_images_that_are_chosen_are_equalized(images, chosen):
-    pixels = jnp.asarray(images, jnp.float32)
-    wanted = jnp.zeros(len(images), bool).at[jnp.asarray(chosen, int)].set(True)
-    found = jax.jit(colour.equalize_some)(pixels, wanted)
-    expected = jnp.where(wanted[:, None, None, None], colour.equalize(pixels), pixels)
-    np.testing.assert_array_equal(found, expected)
-
-
 def test_grey_images_are_their_own_grey():
     images = jnp.asarray(RANDOM.integers(0, 256, (2, 8, 8, 1)), jnp.float32)
     np.testing.assert_array_equal(colour.grey(images), images)
