@@ -4,15 +4,20 @@ import jax
 import numpy as np
 import pytest
 
+from configs import digits_quickstart
 from resnet_jax import predictions, rebuilt, train
 from resnet_jax.errors import NonFiniteError, WorkdirError
 
 
-@pytest.fixture
-def network(tiny_config, one_device, tmp_path):
-    tiny_config.num_steps = 2
-    train.train_and_evaluate(tiny_config, tmp_path / "run", one_device)
-    return rebuilt.rebuild(tmp_path / "run")
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """That of a short run."""
+    config = digits_quickstart.get_config()
+    config.num_steps, config.batch_size = 2, 16
+    config.model.stage_widths = (4, 8, 8)
+    workdir = tmp_path_factory.mktemp("runs") / "run"
+    train.train_and_evaluate(config, workdir, jax.devices()[:1])
+    return rebuilt.rebuild(workdir)
 
 
 def test_probabilities_are_those_of_the_network_whatever_the_batches(network):
