@@ -52,8 +52,8 @@ def _figure(exhibits: Sequence[Exhibit], title: str) -> Any:
     # Placed by hand: a layout engine takes seconds for a hundred cells.
     columns = min(_COLUMNS, len(exhibits))
     rows = math.ceil(len(exhibits) / columns)
-    lines = max(exhibit.caption.count("\n") + 1 for exhibit in exhibits)
-    across, down = _SIDE + _GAP, _SIDE + _GAP + lines * _LINE
+    tall = max(exhibit.caption.count("\n") + 1 for exhibit in exhibits)
+    across, down = _SIDE + _GAP, _SIDE + _GAP + tall * _LINE
     width, height = max(_GAP + columns * across, _TITLE_WIDTH), _TITLE + rows * down + _GAP
     figure = Figure(figsize=(width, height))
     title = pictures.plain(title, max(30, int(12 * width)))

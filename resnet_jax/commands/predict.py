@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 from resnet_jax import rebuilt
-from resnet_jax.data.listing import shown
+from resnet_jax.data.listing import shown, some
 from resnet_jax.errors import ConfigError
 
 
@@ -90,14 +90,10 @@ def _files(args: argparse.Namespace) -> int:
     for name, guess in zip(names, guesses, strict=True):
         print(f"{name:<{width}}  {', '.join(_phrases(guess))}")
     if others:
-        print(f"note      no image's name, and not read: {', '.join(others[:5])}{_more(others)}")
+        print(f"note      no image's name, and not read: {some(others)}")
     limit = f" (the first {gallery.MOST})" if len(files) > gallery.MOST else ""
     print(f"picture   {out}{limit}")
     return 0
-
-
-def _more(others: list[str]) -> str:
-    return f" and {len(others) - 5:,} more" if len(others) > 5 else ""
 
 
 def _phrases(guess: list[tuple[str, float]]) -> list[str]:

@@ -18,12 +18,11 @@ import tqdm
 from ml_collections import ConfigDict
 
 from resnet_jax.data import cache, spec
-from resnet_jax.data.listing import TEST, TRAIN, Listing, scan, shown, unlike
+from resnet_jax.data.listing import SHOWN, TEST, TRAIN, Listing, scan, shown, some, unlike
 from resnet_jax.data.picture import problem
 from resnet_jax.data.spec import Dataset
 from resnet_jax.errors import ConfigError, DataError
 
-_SHOWN = 5
 _BROKEN_LABEL = -1
 
 # Part of the cache's key; raise it when a picture is made in another way.
@@ -74,7 +73,7 @@ def of_run(run: Dataset, data: ConfigDict, dir: str | None) -> Dataset:
     data.dir = dir or data.dir
     found = dataset(data)
     if found.classes != run.classes:
-        wrong = sorted(set(found.classes) ^ set(run.classes))[:_SHOWN]
+        wrong = sorted(set(found.classes) ^ set(run.classes))[:SHOWN]
         raise DataError(
             f"{data.dir} has other classes than the run was trained on ({', '.join(wrong)});\n"
             "name a directory with the same class directories"
@@ -180,8 +179,8 @@ def _left_out(listing: Listing, labels: np.ndarray, choices: Choices) -> tuple[s
     broken = [listing.files[i].name for i in np.flatnonzero(labels == _BROKEN_LABEL)]
     count, total = len(broken), len(listing.files)
     if count > choices.broken * total:
-        first = _named(listing.root, broken[:_SHOWN], choices.image_size)
-        more = f" and {count - _SHOWN:,} more" if count > _SHOWN else ""
+        first = _named(listing.root, broken[:SHOWN], choices.image_size)
+        more = f" and {count - SHOWN:,} more" if count > SHOWN else ""
         raise DataError(
             f"{listing.root}: {count:,} of {total:,} images cannot be read: {'; '.join(first)}{more};\n"
             "mend or remove them, or allow for them: --config.data.broken="
@@ -200,19 +199,14 @@ def _notes(listing: Listing, left_out: tuple[str, ...], test_labels: np.ndarray)
     notes = []
     if left_out:
         what = f"{len(left_out):,} of {len(listing.files):,} images cannot be read and are left out"
-        notes.append(f"{what}: {_first(left_out)}")
+        notes.append(f"{what}: {some(left_out)}")
     if others:
-        notes.append(f"no .png, .jpg or .jpeg and not read: {_first(others)}")
+        notes.append(f"no .png, .jpg or .jpeg and not read: {some(others)}")
     untested = set(range(len(listing.classes))) - set(test_labels.tolist())
     if untested:
         names = tuple(shown(listing.classes[label]) for label in sorted(untested))
-        notes.append(f"no image for testing of the class {_first(names)}")
+        notes.append(f"no image for testing of the class {some(names)}")
     return tuple(notes)
-
-
-def _first(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return "; ".join(names[:_SHOWN]) + more
 
 
 def _statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from resnet_jax.data.listing import SUFFIXES, shown
+from resnet_jax.data.listing import SUFFIXES, shown, some
 from resnet_jax.data.picture import problem
 from resnet_jax.errors import DataError
-
-_NAMED = 5
 
 
 def find(names: Sequence[Path]) -> tuple[list[Path], list[str]]:
@@ -29,7 +27,7 @@ def find(names: Sequence[Path]) -> tuple[list[Path], list[str]]:
             if not below:
                 raise DataError(f"{name} has no images; expected {', '.join(SUFFIXES)}")
             files += below
-            others += [shown(str(path)) for path in everything if path not in below]
+            others += [shown(str(p)) for p in everything if p.suffix.lower() not in SUFFIXES]
         elif name.exists():
             files.append(name)
         else:
@@ -60,9 +58,8 @@ def read(files: Sequence[Path], image_shape: tuple[int, int, int]) -> np.ndarray
         if (reason := problem(file, height, image)) is not None
     ]
     if broken:
-        more = f" and {len(broken) - _NAMED:,} more" if len(broken) > _NAMED else ""
         raise DataError(
             f"{len(broken):,} of {len(files):,} images cannot be read: "
-            f"{'; '.join(broken[:_NAMED])}{more};\nleave them out, or mend them"
+            f"{some(broken)};\nleave them out, or mend them"
         )
     return images

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from resnet_jax.errors import DataError
@@ -142,6 +143,16 @@ def _split(files: list[File], fraction: float) -> list[File]:
         parts += [dataclasses.replace(file, split=TEST) for file in ranked[:count]]
         parts += ranked[count:]
     return parts
+
+
+SHOWN = 5
+"""Of many names, as many are written."""
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return "; ".join(names[:SHOWN]) + more
 
 
 def shown(name: str) -> str:
